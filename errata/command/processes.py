@@ -1,0 +1,123 @@
+"""Children of one command: started together, watched, and stopped together, and nothing else is stopped."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from errata.errors import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process we started; `log` has all that it printed."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def last_lines(self, count: int = 15) -> str:
+        """The end of its log."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-count:])
+
+
+class Children:
+    """The processes of one command.
+
+    Each child leads a process group of its own, so that Ctrl-C in the terminal reaches only the command, which then
+    stops its children in the reverse order of their start.
+    """
+
+    def __init__(self, log_directory: Path, environ: Mapping[str, str]) -> None:
+        self._logs = log_directory
+        self._environ = dict(environ)
+        self._children: list[Child] = []
+        log_directory.mkdir(parents=True, exist_ok=True)
+
+    def start(self, name: str, arguments: Sequence[str], environ: Mapping[str, str] | None = None) -> Child:
+        """Start `arguments` with its output in LOGS/name.log."""
+        log = self._logs / f"{name}.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                list(arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environ | dict(environ or {}),
+                start_new_session=True,
+            )
+        return self.adopt(name, process, log)
+
+    def adopt(self, name: str, process: subprocess.Popen[bytes], log: Path) -> Child:
+        """Watch and stop a process that something else started for us."""
+        child = Child(name, process, log)
+        self._children.append(child)
+        return child
+
+    def check(self) -> None:
+        """Raise Stop if a child has ended, with the end of its log."""
+        for child in self._children:
+            code = child.process.poll()
+            if code is not None:
+                raise Stop(f"{child.name} ended with status {code}; the end of {child.log}:\n{child.last_lines()}")
+
+    def stop_one(self, name: str, patience_seconds: float = 30.0) -> int | None:
+        """Ask the child to end, wait, and end it by force only when its time is up."""
+        child = next(child for child in self._children if child.name == name)
+        self._children.remove(child)
+        return _stop(child.process, patience_seconds)
+
+    def stop_all(self, patience_seconds: float = 30.0) -> None:
+        """Stop every child, last started first."""
+        while self._children:
+            _stop(self._children.pop().process, patience_seconds)
+
+
+def _stop(process: subprocess.Popen[bytes], patience_seconds: float) -> int | None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            process.wait(patience_seconds)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return process.returncode
+
+
+def errata_command(*arguments: str) -> list[str]:
+    """The command line that runs `errata ARGUMENTS` with this interpreter."""
+    return [sys.executable, "-m", "errata.command", *arguments]
+
+
+@contextlib.contextmanager
+def raising_on_sigterm() -> Iterator[None]:
+    """Within, SIGTERM raises KeyboardInterrupt like Ctrl-C does, so that both run the same clean-up."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str, children: Children | None = None) -> None:
+    """Poll `condition` until it holds; raise Stop naming `what` when the time is up or a child has ended."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if children is not None:
+            children.check()
+        if time.monotonic() > deadline:
+            raise Stop(f"waited {seconds:.0f} s in vain for {what}")
+        time.sleep(0.2)

@@ -1,0 +1,297 @@
+"""Settings of every process: defaults < `errata.toml` < environment `ERRATA_*`; unknown keys are errors.
+
+`ERRATA_BROKER__BOOTSTRAP=kafka:9092` sets `[broker] bootstrap`; two underscores separate levels. A value that is
+TOML (a number, a boolean, a list) is read as TOML, anything else as a string.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from errata.errors import SettingsError
+
+#: Names in the environment that begin with `ERRATA_` and are no settings: where the settings file is, the client's off
+#: switch, and where tests put screenshots.
+NOT_SETTINGS = frozenset({"ERRATA_SETTINGS", "ERRATA_ENABLED", "ERRATA_SCREENSHOTS"})
+
+
+class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How far a corrected output is from the shown one: the kind of output and the knobs of its distance."""
+
+    kind: Literal["exact", "text", "translation", "number", "set", "fields", "boxes"] = "exact"
+    #: `text`: what is counted; `jamo` takes Hangul syllables apart first.
+    unit: Literal["character", "jamo"] = "character"
+    #: `number`: differences up to this are no error.
+    tolerance: float = 0.0
+    #: `boxes`: the overlap (intersection over union) from which two boxes are the same object.
+    iou: float = 0.5
+    #: `fields`: the task of each named field.
+    fields: dict[str, "Task"] = {}
+
+
+class Detector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When the correction rate counts as drifted (quality/drift.py)."""
+
+    #: The age at which a prediction's outcome is read. Short horizons see drift soonest.
+    horizon_seconds: float = 3600.0
+    #: Matured predictions of a version that set its reference rate before detection starts.
+    reference_predictions: int = 2000
+    #: One false alarm is expected in this many predictions.
+    events_per_false_alarm: float = 1_000_000.0
+    #: A rate up to (1 + tolerance) x the reference ceiling is no drift.
+    tolerance: float = 0.10
+
+
+class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a signal may open a run by itself."""
+
+    #: Corrections since the change that a run needs as evidence.
+    minimum_corrections: int = 30
+    #: Time after a run was decided during which no other run is opened.
+    cooldown_seconds: float = 86_400.0
+
+
+class Mining(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a labeling batch is composed and ordered (labeling/mining.py)."""
+
+    quantity: int = 500
+    #: Share drawn uniformly from all predictions, for unbiased numbers.
+    audit_share: float = 0.10
+    #: Share drawn uniformly from held-out groups, which judges the candidate.
+    evaluation_share: float = 0.25
+    #: Share taken for being far from everything labelled.
+    diverse_share: float = 0.05
+    #: Percentage of groups (subjects) whose examples never train.
+    evaluation_groups_percent: int = 30
+    #: How far back predictions are considered.
+    lookback_seconds: float = 604_800.0
+    #: Time after the signal before mining, so that corrections can arrive.
+    settle_seconds: float = 600.0
+    unit_price: str = "0.05"
+    currency: str = "USD"
+    guide: str = "Write down what is really in the input. If it cannot be read, flag it as bad_data."
+    guide_version: str = "1"
+
+
+class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a candidate must show on frozen examples before it is released (retrain/gate.py)."""
+
+    #: Significance of the paired test against the champion.
+    alpha: float = 0.05
+    #: Frozen examples that a verdict needs.
+    minimum_examples: int = 100
+    #: On the examples from before the change the candidate may be worse by at most this share.
+    tolerated_loss: float = 0.03
+    #: Whether a verdict to promote releases by itself; otherwise a person promotes.
+    automatic: bool = True
+
+
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a candidate is trained (retrain/training.py)."""
+
+    #: `package.module:attribute` of an object that satisfies retrain.trainer.Trainer.
+    trainer: str = ""
+    seed: int = 0
+    steps: int = 1500
+    batch_examples: int = 64
+    #: Share of each minibatch drawn from examples older than this run's batch.
+    replay_share: float = 0.5
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One named ML feature of a service and how Errata improves it."""
+
+    task: Task = Task()
+    #: The label configuration of Label Studio; a text area over the input unless given.
+    label_config: str = ""
+    #: Feedback up to this long after the prediction is attributed to it; then silence is final.
+    maturation_seconds: float = 604_800.0
+    detector: Detector = Detector()
+    trigger: Trigger = Trigger()
+    mining: Mining = Mining()
+    training: Training = Training()
+    gate: Gate = Gate()
+
+
+class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where Kafka is and how to reach it."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    partitions: int = 4
+    replication: int = 1
+    session_timeout_seconds: float = 10.0
+    rebalance_timeout_seconds: float = 60.0
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = "SCRAM-SHA-512"
+    username: str = ""
+    password: str = ""
+    ca_file: str = ""
+
+
+class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where Errata remembers: `sqlite:///PATH` or `postgresql+psycopg://USER@HOST/NAME`."""
+
+    url: str = "sqlite:///var/errata.db"
+
+
+class Artifacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the files of released versions lie: `DIRECTORY/MODEL/VERSION/`, and `DIRECTORY/MODEL/champion.json`."""
+
+    directory: str = "var/artifacts"
+
+
+class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The stream worker."""
+
+    group: str = "errata-intake"
+    #: Records fetched from a partition that share one transaction, at most.
+    batch_records: int = 2000
+    #: Bytes fetched and not yet stored, at most, over all partitions.
+    bytes_in_flight: int = 64 * 1024 * 1024
+    #: On SIGTERM, the time to finish a transaction before giving it up.
+    drain_seconds: float = 10.0
+    #: Without progress for this long although records wait, the worker ends itself.
+    watchdog_seconds: float = 300.0
+    #: Values of one tag per model and hour before further ones are counted as `__other__`.
+    slice_values_per_hour: int = 200
+    metrics_port: int = 9464
+    timer_seconds: float = 1.0
+
+
+class Intake(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The HTTP intake for services that cannot speak Kafka."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    event_bytes: int = 262_144
+    batch_bytes: int = 5_242_880
+
+
+class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The training process."""
+
+    group: str = "errata-trainer"
+    #: `auto` takes a GPU if there is one.
+    device: str = "auto"
+
+
+class Dashboard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The screens for people."""
+
+    host: str = "127.0.0.1"
+    port: int = 8501
+    #: Times are stored in UTC and shown in this zone.
+    time_zone: str = "Asia/Seoul"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All settings; every process takes the part it needs."""
+
+    broker: Broker = Broker()
+    database: Database = Database()
+    artifacts: Artifacts = Artifacts()
+    worker: Worker = Worker()
+    intake: Intake = Intake()
+    trainer: Trainer = Trainer()
+    dashboard: Dashboard = Dashboard()
+    models: dict[str, Model] = {}
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Merge defaults, the TOML file at `path` (if not None) and `ERRATA_*` of `environ`.
+
+    Raises SettingsError that names the offending key, and the nearest right one where a key is unknown.
+    """
+    raw: dict[str, Any] = {}
+    if path is not None:
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise SettingsError(f"no settings file at {path}: create it or leave out --settings") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    for name, value in sorted(environ.items()):
+        if name.startswith("ERRATA_") and name not in NOT_SETTINGS:
+            _put(raw, name.removeprefix("ERRATA_").lower().split("__"), _read_value(value), name)
+    _reject_unknown_keys(raw, Settings, "")
+    try:
+        settings = msgspec.convert(raw, Settings, strict=True)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"wrong setting: {error}") from error
+    _check(settings)
+    return settings
+
+
+def find_settings(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The settings file to read: `path`, else `$ERRATA_SETTINGS`, else `errata.toml` here if there is one."""
+    if path is not None:
+        return path
+    if named := environ.get("ERRATA_SETTINGS"):
+        return Path(named)
+    return Path("errata.toml") if Path("errata.toml").exists() else None
+
+
+def find_model(settings: Settings, name: str) -> Model:
+    """The settings of model `name`; SettingsError names the nearest model there is."""
+    if name in settings.models:
+        return settings.models[name]
+    near = difflib.get_close_matches(name, settings.models, n=1, cutoff=0.0)
+    hint = f"did you mean {near[0]}?" if near else "add a [models.NAME] table to errata.toml"
+    raise SettingsError(f"unknown model {name}: {hint}")
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _put(raw: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
+    """Set a nested value; model names in the environment write `_` for `-`."""
+    level = raw
+    for depth, key in enumerate(keys[:-1]):
+        if depth == 1 and keys[0] == "models":
+            key = next((known for known in level if known.replace("-", "_") == key), key)
+        level = level.setdefault(key, {})
+        if not isinstance(level, dict):
+            raise SettingsError(f"{name}: {key} is a value, not a group of settings")
+    level[keys[-1]] = value
+
+
+def _reject_unknown_keys(raw: Mapping[str, Any], kind: type[msgspec.Struct], prefix: str) -> None:
+    hints = get_type_hints(kind)
+    for key, value in raw.items():
+        name = f"{prefix}{key}"
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)
+            raise SettingsError(f"unknown setting {name}: did you mean {prefix}{near[0]}?")
+        hint = hints[key]
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and isinstance(value, dict):
+            _reject_unknown_keys(value, hint, f"{name}.")
+        elif get_origin(hint) is dict and isinstance(value, dict):
+            inner = get_args(hint)[1]
+            for item, table in value.items():
+                if isinstance(table, dict):
+                    _reject_unknown_keys(table, inner, f"{name}.{item}.")
+
+
+def _check(settings: Settings) -> None:
+    """Refuse combinations that would lose or expose data."""
+    if settings.broker.partitions < 1:
+        raise SettingsError("broker.partitions must be 1 or more")
+    if settings.broker.password and settings.broker.security_protocol != "SASL_SSL":
+        raise SettingsError(
+            "broker.password is set but broker.security_protocol is not SASL_SSL: "
+            "credentials would cross the network in clear"
+        )
+    if not settings.database.url.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise SettingsError("database.url must start with sqlite:/// or postgresql+psycopg://")
+    for name, model in settings.models.items():
+        share = model.mining.audit_share + model.mining.evaluation_share + model.mining.diverse_share
+        if not 0 < share < 1:
+            raise SettingsError(f"models.{name}.mining: the shares must add up to more than 0 and less than 1")

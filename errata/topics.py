@@ -1,0 +1,93 @@
+"""The topics that Errata speaks on, and how its processes reach the broker."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from kafka import KafkaAdminClient
+from kafka.errors import (
+    AuthorizationError,
+    KafkaError,
+    SaslAuthenticationFailedError,
+    TopicAlreadyExistsError,
+)
+
+from errata.errors import Stop, Unavailable
+from errata.settings import Broker
+
+#: Written by services: what their models showed to users. Key: the prediction's id.
+PREDICTIONS = "errata.predictions"
+#: Written by services, annotators and auditors: what was done to a prediction. Key: the prediction's id.
+FEEDBACK = "errata.feedback"
+#: Written by services: what customers say. Key: the prediction's id, or the VOC's own.
+VOC = "errata.voc"
+#: Written by Errata for its trainers: the runs to carry out. Key: the model.
+RETRAIN = "errata.retrain"
+#: Written by Errata for everyone: drift, a batch that is ready, a version that is released. Key: the model.
+SIGNALS = "errata.signals"
+
+#: What the stream worker reads. They have equal partition counts, so that a key has one number in all three.
+EVENT_TOPICS = (PREDICTIONS, FEEDBACK, VOC)
+TOPICS = (*EVENT_TOPICS, RETRAIN, SIGNALS)
+
+
+def kafka_options(broker: Broker) -> dict[str, Any]:
+    """How kafka-python reaches this broker: arguments of its producer, consumer and admin client."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": [server.strip() for server in broker.bootstrap.split(",")],
+        "security_protocol": broker.security_protocol,
+    }
+    if broker.ca_file:
+        options["ssl_cafile"] = broker.ca_file
+    if broker.security_protocol == "SASL_SSL":
+        options |= {
+            "sasl_mechanism": broker.sasl_mechanism,
+            "sasl_plain_username": broker.username,
+            "sasl_plain_password": broker.password,
+        }
+    return options
+
+
+def ensure_topics(broker: Broker, timeout_seconds: float = 10.0) -> None:
+    """Create the topics that are missing; existing ones stay as they are. Unavailable when no broker answers."""
+    with _admin(broker, timeout_seconds) as admin:
+        missing = sorted(set(TOPICS) - set(admin.list_topics()))
+        for topic in missing:
+            try:
+                admin.create_topics(
+                    {topic: {"num_partitions": broker.partitions, "replication_factor": broker.replication}}
+                )
+            except TopicAlreadyExistsError:
+                continue  # Another process was faster.
+
+
+def read_topic_ids(broker: Broker, topics: tuple[str, ...], timeout_seconds: float = 10.0) -> dict[str, str]:
+    """The broker's id of each topic that exists: a topic that is deleted and created again has another one.
+
+    Empty where the broker gives none (before Kafka 2.8). Raises Unavailable when no broker answers.
+    """
+    with _admin(broker, timeout_seconds) as admin:
+        described = admin.describe_topics(list(topics))
+    return {
+        topic["name"]: _written(topic.get("topic_id")) for topic in described if topic.get("error_code") == 0
+    }
+
+
+def _written(topic_id: Any) -> str:
+    return "" if not topic_id or UUID(str(topic_id)).int == 0 else str(topic_id)
+
+
+@contextmanager
+def _admin(broker: Broker, timeout_seconds: float) -> Iterator[KafkaAdminClient]:
+    """An admin client for one block, in which the errors of Kafka become Unavailable or Stop."""
+    try:
+        admin = KafkaAdminClient(**kafka_options(broker), bootstrap_timeout_ms=int(timeout_seconds * 1000))
+        try:
+            yield admin
+        finally:
+            admin.close()
+    except (AuthorizationError, SaslAuthenticationFailedError) as error:
+        raise Stop(f"the broker at {broker.bootstrap} refuses us: {error}") from error
+    except (KafkaError, OSError) as error:
+        raise Unavailable(f"no usable answer from the broker at {broker.bootstrap}: {error}") from error

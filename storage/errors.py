@@ -1,0 +1,17 @@
+"""Storage raises the errors of errata/errors.py: driver errors become Unavailable."""
+
+from errata.errors import Malformed
+
+
+class NotFound(Malformed):
+    """Set it aside: nothing is stored under this name."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__("not_found", f"there is no {kind} {name}")
+
+
+class Conflict(Malformed):
+    """Set it aside: what is stored does not allow this step; the message says what would."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("conflict", detail)

