@@ -50,7 +50,10 @@ def kafka_options(broker: Broker) -> dict[str, Any]:
 
 
 def ensure_topics(broker: Broker, timeout_seconds: float = 10.0) -> None:
-    """Create the topics that are missing; existing ones stay as they are. Unavailable when no broker answers."""
+    """Create the topics that are missing; existing ones stay as they are.
+
+    Raises Unavailable when no broker answers, Stop when it refuses us.
+    """
     with _admin(broker, timeout_seconds) as admin:
         missing = sorted(set(TOPICS) - set(admin.list_topics()))
         for topic in missing:
@@ -63,9 +66,9 @@ def ensure_topics(broker: Broker, timeout_seconds: float = 10.0) -> None:
 
 
 def read_topic_ids(broker: Broker, topics: tuple[str, ...], timeout_seconds: float = 10.0) -> dict[str, str]:
-    """The broker's id of each topic that exists: a topic that is deleted and created again has another one.
+    """Ask for the id of each topic that exists: a topic that is deleted and created again gets another one.
 
-    Empty where the broker gives none (before Kafka 2.8). Raises Unavailable when no broker answers.
+    An id is empty where the broker gives none (before Kafka 2.8). Raises Unavailable when no broker answers.
     """
     with _admin(broker, timeout_seconds) as admin:
         described = admin.describe_topics(list(topics))
@@ -80,7 +83,7 @@ def _written(topic_id: Any) -> str:
 
 @contextmanager
 def _admin(broker: Broker, timeout_seconds: float) -> Iterator[KafkaAdminClient]:
-    """An admin client for one block, in which the errors of Kafka become Unavailable or Stop."""
+    """Open an admin client for one block, in which the errors of Kafka become Unavailable or Stop."""
     try:
         admin = KafkaAdminClient(**kafka_options(broker), bootstrap_timeout_ms=int(timeout_seconds * 1000))
         try:

@@ -34,16 +34,17 @@ _EXACT = Task()
 def measure_distance(task: Task, shown: Any, corrected: Any) -> int:
     """Return the distance of two outputs in 0..PPM; 0 if and only if they are equal under the task.
 
-    exact: JSON equality, strings by Unicode's canonical equivalence.
-    text: character error rate, Levenshtein edits / length of `corrected`, at most 1.
-    translation: HTER as in the MLQE-PE data: TER (Snover et al. 2006) of lower-cased words, at most 1. A change
-    of case or spacing alone is therefore no distance.
-    number: |shown - corrected| / |corrected|, at most 1; 0 within the tolerance. Numbers are the decimals they
-    are written as, so 0.4 is within 0.1 of 0.3.
-    set: Jaccard distance. boxes: 1 - F1 of the best one-to-one matching of equal labels by overlap.
-    fields: mean over all fields, see `field_distances`.
+    - exact: JSON equality, strings by Unicode's canonical equivalence.
+    - text: character error rate, Levenshtein edits / length of `corrected`, at most 1.
+    - translation: HTER as in the MLQE-PE data: TER (Snover et al. 2006) of lower-cased words, at most 1. A
+      change of case or spacing alone is therefore no distance.
+    - number: |shown - corrected| / |corrected|, at most 1; 0 within the tolerance. Numbers are the decimals
+      that they are written as, so 0.4 is within 0.1 of 0.3.
+    - set: Jaccard distance of lists without order and repetition.
+    - boxes: 1 - F1 of the best one-to-one matching of equal labels by overlap.
+    - fields: mean over all fields, see `field_distances`.
 
-    Raises Malformed("wrong_type") where a value does not fit the task.
+    Raises Malformed("wrong_type") where a value does not fit the task, naming it as in `shown.total`.
     """
     return _measure(task, shown, corrected, "")
 
@@ -60,20 +61,20 @@ def field_distances(task: Task, shown: Any, corrected: Any) -> dict[str, int]:
 
 
 def _measure(task: Task, shown: Any, corrected: Any, path: str) -> int:
+    ours, theirs = f"shown{path}", f"corrected{path}"
     match task.kind:
         case "exact":
-            equal = _canonical(shown, f"shown{path}") == _canonical(corrected, f"corrected{path}")
-            return 0 if equal else PPM
+            return 0 if _canonical(shown, ours) == _canonical(corrected, theirs) else PPM
         case "text":
-            return _text_distance(task, _text(shown, f"shown{path}"), _text(corrected, f"corrected{path}"))
+            return _text_distance(task, _text(shown, ours), _text(corrected, theirs))
         case "translation":
-            return _translation_distance(_text(shown, f"shown{path}"), _text(corrected, f"corrected{path}"))
+            return _translation_distance(_text(shown, ours), _text(corrected, theirs))
         case "number":
-            return _number_distance(task, _number(shown, f"shown{path}"), _number(corrected, f"corrected{path}"))
+            return _number_distance(task, _number(shown, ours), _number(corrected, theirs))
         case "set":
-            return _set_distance(_set(shown, f"shown{path}"), _set(corrected, f"corrected{path}"))
+            return _set_distance(_set(shown, ours), _set(corrected, theirs))
         case "boxes":
-            return _boxes_distance(task, _boxes(shown, f"shown{path}"), _boxes(corrected, f"corrected{path}"))
+            return _boxes_distance(task, _boxes(shown, ours), _boxes(corrected, theirs))
         case "fields":
             distances = _field_distances(task, shown, corrected, path)
             return _ppm(sum(distances.values()), len(distances) * PPM)
@@ -155,7 +156,8 @@ def _count_matches(iou: float, shown: _Boxes, corrected: _Boxes) -> int:
     """Return the size of the largest one-to-one matching, which makes F1 as good as the boxes allow."""
     if not shown or not corrected:
         return 0
-    labels = np.array([box[0] for box in corrected], dtype=object)
+    codes = {box[0]: code for code, box in enumerate(corrected)}
+    labels = np.array([codes[box[0]] for box in corrected])
     left, top, right, bottom = np.array([box[1:] for box in corrected]).T
     area = (right - left) * (bottom - top)
     columns, starts = [], [0]
@@ -164,11 +166,12 @@ def _count_matches(iou: float, shown: _Boxes, corrected: _Boxes) -> int:
         height = np.minimum(bottom, y1) - np.maximum(top, y0)
         overlap = np.where((width > 0) & (height > 0), width * height, 0.0)
         union = area + (x1 - x0) * (y1 - y0) - overlap
-        (same,) = np.nonzero((overlap > 0) & (overlap >= iou * union) & (labels == label))
-        columns.append(same)
+        (same,) = np.nonzero((overlap > 0) & (overlap >= iou * union) & (labels == codes.get(label, -1)))
+        columns.append(same.astype(np.int32))
         starts.append(starts[-1] + len(same))
     indices = np.concatenate(columns)
-    graph = csr_array((np.ones(len(indices)), indices, starts), shape=(len(shown), len(corrected)))
+    edges = np.ones(len(indices), dtype=np.int8)
+    graph = csr_array((edges, indices, starts), shape=(len(shown), len(corrected)))
     return int(np.count_nonzero(maximum_bipartite_matching(graph) >= 0))
 
 
@@ -179,7 +182,9 @@ def _text(value: Any, name: str) -> str:
 
 
 def _number(value: Any, name: str) -> Fraction:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Fraction(value)
+    if not isinstance(value, float) or not math.isfinite(value):
         raise _wrong_type(name, "a finite number", value)
     return Fraction(repr(value))
 
@@ -205,8 +210,8 @@ def _boxes(value: Any, name: str) -> _Boxes:
         x, y = (_coordinate(box.get(key), f"{where}.{key}") for key in ("x", "y"))
         right = x + _coordinate(box.get("width"), f"{where}.width")
         bottom = y + _coordinate(box.get("height"), f"{where}.height")
-        # Seen from x and y, so that a box too small for floating point is refused like an empty one.
-        if not (right - x) * (bottom - y) > 0 or right < x:
+        # As seen from x and y, so that a box too small for floating point is refused like an empty one.
+        if not (right > x and bottom > y and (right - x) * (bottom - y) > 0):
             raise Malformed("wrong_type", f"{where} must have a width and a height above 0")
         boxes.append((label, x, y, right, bottom))
     return boxes
@@ -232,7 +237,8 @@ def _canonical(value: Any, name: str, depth: int = 0) -> Hashable:
         case list() | tuple():
             return ("list", *(_canonical(item, name, depth + 1) for item in value))
         case Mapping():
-            return ("object", frozenset((key, _canonical(item, name, depth + 1)) for key, item in value.items()))
+            items = ((key, _canonical(item, name, depth + 1)) for key, item in value.items())
+            return ("object", frozenset(items))
     raise _wrong_type(name, "JSON", value)
 
 

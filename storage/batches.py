@@ -75,15 +75,8 @@ def list_batches(
     c: Connection, *, model: str | None = None, status: BatchStatus | None = None, run_id: str | None = None
 ) -> list[Batch]:
     """Batches, the newest first."""
-    conditions = [
-        column == value
-        for column, value in (
-            (batches.c.model, model),
-            (batches.c.status, status),
-            (batches.c.run_id, run_id),
-        )
-        if value is not None
-    ]
+    wanted = ((batches.c.model, model), (batches.c.status, status), (batches.c.run_id, run_id))
+    conditions = [column == value for column, value in wanted if value is not None]
     return _read_batches(c, *conditions)
 
 
@@ -120,7 +113,7 @@ def list_ordered_predictions(c: Connection, model: str) -> set[str]:
 
 
 def set_status(c: Connection, batch_id: str, status: BatchStatus, reason: str, now_us: int) -> None:
-    """Take one step of draft, ordered, delivered, accepted or rejected; raises Conflict where it is not next."""
+    """Take one step of draft, ordered, delivered, accepted or rejected; raises Conflict if it is not next."""
     if status not in BEFORE:
         raise Conflict(f"batch {batch_id} cannot become {status} again: order a new batch")
     changed = c.execute(

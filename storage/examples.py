@@ -42,9 +42,7 @@ def put_examples(c: Connection, new: Sequence[Example]) -> None:
     for model in {example.model for example in new}:
         split = list_split_groups(c, model)
         if split:
-            raise Conflict(
-                f"groups of {model} would be in training and in evaluation: {', '.join(split[:5])}"
-            )
+            raise Conflict(f"groups of {model} would train and judge: {', '.join(split[:5])}")
 
 
 def read_examples(
@@ -76,8 +74,8 @@ def count_examples(c: Connection, *, model: str) -> dict[tuple[Role, str], int]:
 
 def read_group_roles(c: Connection, model: str) -> dict[str, Role]:
     """The side of the split on which each group with examples is; it never changes."""
-    query = select(examples.c.group, func.min(examples.c.role)).where(examples.c.model == model)
-    return {group: role for group, role in c.execute(query.group_by(examples.c.group))}
+    query = select(examples.c.group, func.min(examples.c.role).label("role")).where(examples.c.model == model)
+    return {row.group: row.role for row in c.execute(query.group_by(examples.c.group))}
 
 
 def list_split_groups(c: Connection, model: str) -> list[str]:

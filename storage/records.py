@@ -1,6 +1,7 @@
 """What a row means: frozen records, the only form in which facts leave this room.
 
-Times are microseconds since 1970 in UTC (`_us`), shares are parts per million (`_ppm`). JSON columns come out decoded.
+Times are microseconds since 1970 in UTC (`_us`), shares are parts per million (`_ppm`). JSON columns come out
+decoded.
 """
 
 from dataclasses import dataclass, field
@@ -11,12 +12,14 @@ BatchStatus = Literal["draft", "ordered", "delivered", "accepted", "rejected"]
 RunStatus = Literal["waiting", "requested", "training", "promoted", "kept", "failed"]
 Part = Literal["founding", "audit", "evaluation", "corrected", "uncertain", "diverse"]
 Role = Literal["training", "evaluation"]
-Step = Literal["opened", "ordered", "labelled", "requested", "frozen", "trained", "scored", "judged", "released"]
+Step = Literal[
+    "opened", "ordered", "labelled", "requested", "frozen", "trained", "scored", "judged", "released"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A record or event that could not be used, with its reason. `position` is its place in a batch record."""
+    """A record or event that could not be used, and why. `position` is its place in a batch record."""
 
     topic: str
     partition: int

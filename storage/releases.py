@@ -1,5 +1,6 @@
 """Versions of a model, and which of them was the champion when."""
 
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
@@ -12,7 +13,7 @@ from storage.tables import releases, runs, versions
 
 def put_version(c: Connection, version: Version) -> None:
     """Store a version; one that is stored already stays."""
-    insert_new(c, versions, [{name: getattr(version, name) for name in versions.c.keys()}])
+    insert_new(c, versions, [asdict(version)])
 
 
 def get_version(c: Connection, model: str, version: str) -> Version:
@@ -36,11 +37,9 @@ def next_version(c: Connection, model: str) -> str:
     """The number after the highest that a version or a candidate of `model` has: "1", "2", ..."""
     taken = [
         *c.execute(select(versions.c.version).where(versions.c.model == model)).scalars(),
-        *c.execute(
-            select(runs.c.candidate).where(runs.c.model == model, runs.c.candidate.is_not(None))
-        ).scalars(),
+        *c.execute(select(runs.c.candidate).where(runs.c.model == model)).scalars(),
     ]
-    numbers = [int(name) for name in taken if name.isascii() and name.isdigit()]
+    numbers = [int(name) for name in taken if name and name.isascii() and name.isdigit()]
     return str(max(numbers, default=0) + 1)
 
 
@@ -55,7 +54,7 @@ def lock_versions(c: Connection, model: str) -> None:
 
 def put_release(c: Connection, release: Release) -> None:
     """Store that `release.version` is the champion from now on."""
-    c.execute(insert(releases).values({name: getattr(release, name) for name in releases.c.keys()}))
+    c.execute(insert(releases).values(asdict(release)))
 
 
 def champion(c: Connection, model: str) -> Release | None:

@@ -1,6 +1,7 @@
 """Retraining runs: their status, each arrow with its evidence, scorecards, and cases side by side."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 import msgspec
@@ -15,7 +16,7 @@ from storage.tables import cases, run_steps, runs, scorecards
 
 def open_run(c: Connection, run: Run) -> None:
     """Store a new run."""
-    c.execute(insert(runs).values({name: getattr(run, name) for name in runs.c.keys()}))
+    c.execute(insert(runs).values(asdict(run)))
 
 
 def get_run(c: Connection, run_id: str) -> Run:
@@ -72,7 +73,7 @@ def read_steps(c: Connection, run_id: str) -> list[RunStep]:
 
 def put_scorecards(c: Connection, new: Sequence[Scorecard]) -> None:
     """Store scorecards; one that is stored already stays."""
-    insert_new(c, scorecards, [{name: getattr(card, name) for name in scorecards.c.keys()} for card in new])
+    insert_new(c, scorecards, [asdict(card) for card in new])
 
 
 def read_scorecards(

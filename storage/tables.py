@@ -1,7 +1,7 @@
 """How we keep it: every table of Errata. What a row means to the other rooms is in storage/records.py.
 
-Times are whole microseconds since 1970 in UTC (`_us`), shares are whole parts per million (`_ppm`): integers are exact,
-order-free and the same on SQLite and PostgreSQL. JSON is kept as the text that came over the wire.
+Times are whole microseconds since 1970 in UTC (`_us`), shares are whole parts per million (`_ppm`): integers
+are exact, order-free and the same on SQLite and PostgreSQL. JSON is kept as the text that came over the wire.
 """
 
 from sqlalchemy import (
@@ -37,12 +37,14 @@ def _id() -> TypeEngine[str]:
     return Uuid(as_uuid=False)
 
 
-# --- What came in -----------------------------------------------------------------------------------------------
+# --- What came in -------------------------------------------------------------------------------------------
 
 predictions = Table(
     "predictions",
     metadata,
-    Column("id", _id(), primary_key=True, comment="UUID of the prediction, version 7 unless the service chose it"),
+    Column(
+        "id", _id(), primary_key=True, comment="UUID of the prediction, version 7 unless the service chose it"
+    ),
     Column("model", String(128), nullable=False),
     Column("version", String(128), nullable=False),
     Column("time_us", BigInteger, nullable=False, comment="when it was made, by the service's clock"),
@@ -54,7 +56,9 @@ predictions = Table(
     Column("features", Text, nullable=True, comment="JSON: named numbers or an embedding"),
     Column("latency_us", BigInteger, nullable=True, comment="from request to output"),
     Column("tags", Text, nullable=False, comment="JSON: tag to value, as sent"),
-    Column("slices", Text, nullable=False, comment="JSON list of the slices it is counted under, after the cap"),
+    Column(
+        "slices", Text, nullable=False, comment="JSON list of the slices it is counted under, after the cap"
+    ),
     Column("subject", String(256), nullable=True, comment="whose data it is; groups examples"),
     Column("session", String(256), nullable=True),
     Column("source", Text, nullable=False, comment="CloudEvents source"),
@@ -67,18 +71,27 @@ feedback = Table(
     "feedback",
     metadata,
     Column("id", _id(), primary_key=True),
-    Column("prediction_id", _id(), nullable=False, comment="may arrive before its prediction, so no foreign key"),
+    Column(
+        "prediction_id", _id(), nullable=False, comment="may arrive before its prediction, so no foreign key"
+    ),
     Column("action", String(8), nullable=False, comment="edit, accept or reject"),
     Column("corrected", Text, nullable=True, comment="JSON: the corrected output of an edit"),
     Column("time_us", BigInteger, nullable=False, comment="the last by (time_us, id) counts"),
     Column("display_us", BigInteger, nullable=True, comment="from capture to display"),
-    Column("who_kind", String(16), nullable=False, comment="user, annotator or auditor; only users move the rates"),
+    Column(
+        "who_kind",
+        String(16),
+        nullable=False,
+        comment="user, annotator or auditor; only users move the rates",
+    ),
     Column("who_id", String(256), nullable=True),
     Column("source", Text, nullable=False),
     Column("shard", Integer, nullable=False),
     Column("stored_us", BigInteger, nullable=False),
     CheckConstraint("action in ('edit', 'accept', 'reject')", name="action"),
+    CheckConstraint("who_kind in ('user', 'annotator', 'auditor')", name="who_kind"),
     Index(None, "prediction_id"),
+    Index(None, "stored_us"),
 )
 
 outcomes = Table(
@@ -105,7 +118,13 @@ voc = Table(
     Column("model", String(128), nullable=True),
     Column("tags", Text, nullable=False, comment="JSON"),
     Column("subject", String(256), nullable=True),
-    Column("status", String(16), nullable=False, server_default="new", comment="new, triaged, resolved or declined"),
+    Column(
+        "status",
+        String(16),
+        nullable=False,
+        server_default="new",
+        comment="new, triaged, resolved or declined",
+    ),
     Column("theme", String(128), nullable=True, comment="what several comments are about"),
     Column("source", Text, nullable=False),
     Column("stored_us", BigInteger, nullable=False),
@@ -127,7 +146,9 @@ windows = Table(
     Column("n_reject", BigInteger, nullable=False),
     Column("n_distance", BigInteger, nullable=False, comment="predictions with an edit distance"),
     Column("distance_ppm", BigInteger, nullable=False, comment="sum of edit distances"),
-    Column("distance_ppm_squares", BigInteger, nullable=False, comment="sum of distance * distance / 1,000,000"),
+    Column(
+        "distance_ppm_squares", BigInteger, nullable=False, comment="sum of distance * distance / 1,000,000"
+    ),
     Column("served", LargeBinary, nullable=False, comment="histogram of latency_us (quality/histogram.py)"),
     Column("shown", LargeBinary, nullable=False, comment="histogram of display_us"),
     Index(None, "minute_us"),
@@ -139,7 +160,12 @@ slice_values = Table(
     Column("model", String(128), primary_key=True),
     Column("hour_us", BigInteger, primary_key=True),
     Column("tag", String(64), primary_key=True),
-    Column("value", String(128), primary_key=True, comment="counted by itself; values beyond the cap are __other__"),
+    Column(
+        "value",
+        String(128),
+        primary_key=True,
+        comment="counted by itself; values beyond the cap are __other__",
+    ),
 )
 
 dead_letters = Table(
@@ -148,7 +174,9 @@ dead_letters = Table(
     Column("topic", String(249), primary_key=True),
     Column("partition", Integer, primary_key=True),
     Column("offset", BigInteger, primary_key=True),
-    Column("position", Integer, primary_key=True, comment="of the event in a batch record; 0 for a whole record"),
+    Column(
+        "position", Integer, primary_key=True, comment="of the event in a batch record; 0 for a whole record"
+    ),
     Column("reason", String(64), nullable=False, comment="stable code"),
     Column("detail", Text, nullable=False, comment="a sentence that names the field and the fix"),
     Column("raw", LargeBinary, nullable=False, comment="the bytes as they came, personal data masked"),
@@ -163,7 +191,12 @@ intake_positions = Table(
     Column("topic", String(249), primary_key=True),
     Column("partition", Integer, primary_key=True),
     Column("next_offset", BigInteger, nullable=False, comment="the first offset that is not applied"),
-    Column("topic_id", String(64), nullable=False, comment="Kafka's id of the topic, so that a new topic is not skipped"),
+    Column(
+        "topic_id",
+        String(64),
+        nullable=False,
+        comment="Kafka's id of the topic, so that a new topic is not skipped",
+    ),
     Column("stored_us", BigInteger, nullable=False),
 )
 
@@ -187,7 +220,9 @@ intake_ledger = Table(
 leases = Table(
     "leases",
     metadata,
-    Column("name", String(64), primary_key=True, comment="a timer that runs once however many workers there are"),
+    Column(
+        "name", String(64), primary_key=True, comment="a timer that runs once however many workers there are"
+    ),
     Column("holder", String(128), nullable=False),
     Column("until_us", BigInteger, nullable=False),
 )
@@ -205,7 +240,7 @@ outbox = Table(
     Index(None, "sent_us", "stored_us"),
 )
 
-# --- What we noticed --------------------------------------------------------------------------------------------
+# --- What we noticed ----------------------------------------------------------------------------------------
 
 detector_states = Table(
     "detector_states",
@@ -237,7 +272,7 @@ signals = Table(
     Index(None, "model", "time_us"),
 )
 
-# --- What we order from labelers --------------------------------------------------------------------------------
+# --- What we order from labelers ----------------------------------------------------------------------------
 
 batches = Table(
     "batches",
@@ -252,7 +287,9 @@ batches = Table(
     Column("guide", Text, nullable=False),
     Column("guide_version", String(32), nullable=False),
     Column("policy", Text, nullable=False, comment="JSON: the mining settings and seed that composed it"),
-    Column("reason", Text, nullable=False, comment="why it was ordered, or accepted, or rejected: a sentence"),
+    Column(
+        "reason", Text, nullable=False, comment="why it was ordered, or accepted, or rejected: a sentence"
+    ),
     Column("created_us", BigInteger, nullable=False),
     Column("ordered_us", BigInteger, nullable=True),
     Column("delivered_us", BigInteger, nullable=True),
@@ -269,7 +306,9 @@ batch_items = Table(
     Column("part", String(16), nullable=False, comment="audit, evaluation, corrected, uncertain or diverse"),
     Column("reasons", Text, nullable=False, comment="JSON list of sentences"),
     Column("score", Float, nullable=False),
-    Column("inclusion", Float, nullable=True, comment="probability of being drawn, where it was drawn at random"),
+    Column(
+        "inclusion", Float, nullable=True, comment="probability of being drawn, where it was drawn at random"
+    ),
     Column("group", String(256), nullable=False, comment="subject, or the prediction itself"),
     Column("label", Text, nullable=True, comment="JSON, null until labelled"),
     Column("flags", Text, nullable=True, comment="JSON list: ambiguous, not_in_guide, bad_data, skipped"),
@@ -277,7 +316,7 @@ batch_items = Table(
     Column("labeled_us", BigInteger, nullable=True),
 )
 
-# --- What we learn from -----------------------------------------------------------------------------------------
+# --- What we learn from -------------------------------------------------------------------------------------
 
 examples = Table(
     "examples",
@@ -319,7 +358,9 @@ runs = Table(
     metadata,
     Column("id", _id(), primary_key=True),
     Column("model", String(128), nullable=False),
-    Column("status", String(16), nullable=False, comment="waiting, requested, training, promoted, kept, failed"),
+    Column(
+        "status", String(16), nullable=False, comment="waiting, requested, training, promoted, kept, failed"
+    ),
     Column("reason", Text, nullable=False, comment="why it was opened: a sentence"),
     Column("signal_id", _id(), nullable=True),
     Column("batch_id", _id(), nullable=True),
@@ -332,6 +373,8 @@ runs = Table(
     Column("opened_us", BigInteger, nullable=False),
     Column("decided_us", BigInteger, nullable=True),
     Index(None, "model", "opened_us"),
+    # No two runs make the same version.
+    Index(None, "model", "candidate", unique=True),
 )
 
 run_steps = Table(
@@ -353,7 +396,9 @@ scorecards = Table(
     metadata,
     Column("run_id", _id(), ForeignKey("runs.id"), primary_key=True),
     Column("version", String(128), primary_key=True),
-    Column("part", String(16), primary_key=True, comment="all, before (founding examples) or after (the batch)"),
+    Column(
+        "part", String(16), primary_key=True, comment="all, before (founding examples) or after (the batch)"
+    ),
     Column("n", Integer, nullable=False),
     Column("n_wrong", Integer, nullable=False),
     Column("distance_ppm", BigInteger, nullable=False, comment="sum of edit distances"),

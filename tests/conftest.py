@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.database import Database, migrate, open_database
 from tests.servers import fresh_postgres_database, running_broker, running_postgres
 
 
@@ -35,3 +36,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'errata.db'}"
     return fresh_postgres_database(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    """The same database with all tables, open."""
+    migrate(database_url)
+    database = open_database(database_url)
+    yield database
+    database.close()

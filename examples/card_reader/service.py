@@ -136,9 +136,9 @@ def main() -> None:
 
 
 def read_truth(directory: Path) -> dict[str, Any]:
-    """What really stands on every card shown so far, by prediction id."""
-    lines = (directory / "truth.jsonl").read_text(encoding="utf-8").splitlines()
-    return {row["id"]: row["truth"] for row in map(json.loads, lines)}
+    """What really stands on every card shown so far, by prediction id; a line still being written is left out."""
+    lines = (directory / "truth.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    return {row["id"]: row["truth"] for row in map(json.loads, (line for line in lines if line.endswith("\n")))}
 
 
 if __name__ == "__main__":

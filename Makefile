@@ -1,0 +1,69 @@
+# `make` alone lists what can be made; each line of help is the ## comment of its target.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+PYTHON_FILES := errata quality storage streams labeling retrain dashboard migrations examples tests bench scripts
+
+# Names of directories are targets here too: make must not take them for made.
+.PHONY: help .venv demo up test check lint format types imports schemas migrate lock screenshots clean
+
+help:
+	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv: $(INSTALLED)  ## Install Errata and everything it needs into .venv (the other targets do this by themselves)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@python=$$(scripts/find_python.sh); test -x $(BIN)/python || "$$python" -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(INSTALLED)
+
+demo: $(INSTALLED)  ## See the whole loop on this machine, in a browser; HEADLESS=1: without one
+	$(BIN)/errata demo $(if $(HEADLESS),--headless)
+
+up: $(INSTALLED)  ## Run worker, trainer and dashboard here, with the settings of errata.toml
+	$(BIN)/errata up
+
+test: lint types imports  ## Check everything: style, types, imports between rooms, and all tests
+	scripts/ensure_browser.sh $(BIN)
+	$(BIN)/python -m pytest
+
+check: lint types imports  ## Check what takes seconds: style, types, imports, and the promises of the repository
+	$(BIN)/python -m pytest tests/promises
+
+lint: $(INSTALLED)  ## Check style (ruff)
+	$(BIN)/ruff check $(PYTHON_FILES)
+	$(BIN)/ruff format --check $(PYTHON_FILES)
+
+format: $(INSTALLED)  ## Bring the code into style (ruff)
+	$(BIN)/ruff check --fix $(PYTHON_FILES)
+	$(BIN)/ruff format $(PYTHON_FILES)
+
+types: $(INSTALLED)  ## Check types (mypy --strict)
+	$(BIN)/mypy
+
+imports: $(INSTALLED)  ## Check who may import whom (import-linter)
+	$(BIN)/lint-imports
+
+schemas: $(INSTALLED)  ## Write what is generated: JSON Schema and AsyncAPI of the events, docs/settings.md, the README's map
+	$(BIN)/python -m errata.schemas
+	$(BIN)/python -m scripts.document_settings
+	$(BIN)/python -m scripts.draw_map
+
+migrate: $(INSTALLED)  ## Bring the tables of the configured database up to date
+	$(BIN)/errata migrate
+
+lock: $(INSTALLED)  ## Resolve every dependency again and write requirements.lock
+	scripts/write_lock.sh $(BIN)
+
+screenshots: $(INSTALLED)  ## Take the README's pictures of the screens from a running demo
+	scripts/ensure_browser.sh $(BIN)
+	$(BIN)/python -m bench.screenshots
+
+clean:  ## Remove what was made, .venv and the demo's data included
+	rm -rf .venv build dist var *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

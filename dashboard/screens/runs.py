@@ -1,0 +1,152 @@
+"""The screen Runs: every retraining from the signal to the release, with its evidence."""
+
+import streamlit as st
+
+from dashboard import cached_reads as reads
+from dashboard import charts, frame
+from dashboard.cached_reads import Change
+from dashboard.wording import (
+    STEPS,
+    compact_json,
+    describe_evidence,
+    full_moment,
+    percent,
+    short_id,
+    span,
+)
+from errata.settings import Settings
+from storage.records import Case, Example, Run, RunStep, Signal
+
+CASES_SHOWN = 6
+
+
+@frame.guarded
+def show() -> None:
+    """The runs of a model; the chosen one arrow by arrow, its scorecards, its cases, and the releases."""
+    settings = reads.read_settings()
+    frame.title("Runs", "Every retraining: why it was opened, what it measured, and what was decided.")
+    model = frame.choose_model()
+    if model is None:
+        return
+    runs = reads.list_runs(model)
+    if runs:
+        _show_run(_choose_run(runs, settings), settings)
+    else:
+        st.info("No run was opened yet. A signal opens one by itself; by hand:")
+        st.code(f"errata retrain {model}", language=None)
+    _show_releases(model, settings)
+
+
+def _choose_run(runs: list[Run], settings: Settings) -> Run:
+    zone = reads.time_zone(settings)
+    names = {run.id: f"{short_id(run.id)}, {run.status}, opened {full_moment(run.opened_us, zone)}" for run in runs}
+    chosen = st.selectbox(
+        "Run", list(names), key="run", bind="query-params", format_func=lambda run_id: frame.escaped(names[run_id])
+    )
+    return next((run for run in runs if run.id == chosen), runs[0])
+
+
+def _show_run(run: Run, settings: Settings) -> None:
+    st.subheader("Verdict", anchor=False)
+    if run.verdict_reason:
+        verdict = {"promote": "Promote", "keep": "Keep"}.get(run.verdict or "", run.status.capitalize())
+        frame.show_text(f"{verdict}: {run.verdict_reason}")
+    else:
+        frame.show_text(f"None yet; the run is {run.status}.")
+    steps = reads.read_steps(run.id)
+    signal = next((signal for signal in reads.read_signals(run.model) if signal.id == run.signal_id), None)
+    _show_timeline(run, signal, steps, settings)
+    _show_scorecards(run)
+    _show_cases(run)
+
+
+def _show_timeline(run: Run, signal: Signal | None, steps: list[RunStep], settings: Settings) -> None:
+    st.subheader("From signal to release", anchor=False)
+    taken = {step.step: step for step in steps}
+    previous_us = None
+    if signal is not None:
+        rate = percent(signal.n_corrections / max(signal.n_events, 1))
+        reason = (
+            f"correction rate {rate} of {signal.n_events:,} predictions, {percent(signal.ceiling)} was allowed;"
+            f" {signal.reason}"
+        )
+        _show_arrow("Signal", signal.time_us, None, reason, settings)
+        previous_us = signal.time_us
+    for name, meaning in STEPS.items():
+        step = taken.get(name)
+        if step is None:
+            _show_arrow(meaning, None, None, "", settings)
+            continue
+        said = run.reason if name == "opened" and not step.evidence else describe_evidence(step)
+        _show_arrow(meaning, step.time_us, previous_us, said, settings)
+        previous_us = step.time_us
+    with st.expander("All evidence"):
+        st.json({STEPS[step.step]: step.evidence for step in steps}, expanded=True)
+
+
+def _show_arrow(
+    name: str, time_us: int | None, previous_us: int | None, said: str, settings: Settings
+) -> None:
+    name_side, time_side, text_side = st.columns([2, 3, 9], gap="small")
+    if time_us is None:
+        name_side.caption(name)
+        time_side.caption("not yet")
+        return
+    after = f", {span(time_us - previous_us)} later" if previous_us is not None else ""
+    name_side.text(name)
+    time_side.text(f"{full_moment(time_us, reads.time_zone(settings))}{after}")
+    text_side.text(said)
+
+
+def _show_scorecards(run: Run) -> None:
+    cards = reads.read_scorecards(run_id=run.id)
+    st.subheader("Scorecards on the same frozen examples", anchor=False)
+    if not cards:
+        frame.show_text("Not measured yet.")
+        return
+    frame.show_table(charts.scorecard_table(cards, run.champion, run.candidate))
+
+
+def _show_cases(run: Run) -> None:
+    counts = reads.count_cases(run.id)
+    st.subheader("Case by case", anchor=False)
+    if not counts:
+        frame.show_text("Not compared yet.")
+        return
+    frame.show_text(
+        f"The candidate fixes {counts['fixed']:,} and breaks {counts['broken']:,}; "
+        f"{counts['still_wrong']:,} stay wrong, {counts['still_right']:,} stay right."
+    )
+    fixed_side, broken_side = st.columns(2, gap="large")
+    with fixed_side:
+        _show_case_list(run, "fixed", counts["fixed"])
+    with broken_side:
+        _show_case_list(run, "broken", counts["broken"])
+
+
+def _show_case_list(run: Run, change: Change, count: int) -> None:
+    st.subheader(f"{change.capitalize()}: {count:,}", anchor=False)
+    for case, example in reads.read_cases(run.id, change, run.model, CASES_SHOWN):
+        show_case(case, example)
+    if count > CASES_SHOWN:
+        frame.show_caption(f"The {CASES_SHOWN} that changed most of {count:,}.")
+
+
+def show_case(case: Case, example: Example | None) -> None:
+    """One frozen example: the input, the trusted label, and both answers."""
+    with st.container(border=True):
+        if example is not None and not frame.show_picture(example.input):
+            st.code(compact_json(example.input)[:600], language=None, wrap_lines=True)
+        answers = [("Champion", case.champion_output), ("Candidate", case.candidate_output)]
+        if example is not None:
+            answers.insert(0, ("Label", example.label))
+        frame.show_text("\n".join(f"{name + ':':<11}{compact_json(value)}" for name, value in answers))
+
+
+def _show_releases(model: str, settings: Settings) -> None:
+    st.subheader("Releases", anchor=False)
+    releases = reads.list_releases(model)
+    if not releases:
+        frame.show_text("No version is released yet.")
+        return
+    frame.show_table(charts.release_table(releases, reads.time_zone(settings)))

@@ -1,0 +1,217 @@
+"""How numbers and times are said: with unit, n and interval; times in the reader's zone; loops in a sentence."""
+
+import string
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from datetime import timezone as fixed_zone
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from errata.events import encode_json
+from storage.records import Batch, Run, RunStep, Signal, Step
+
+#: Between a number and its unit: a space at which no line breaks.
+NBSP = "\u00a0"
+#: What stands where nothing was measured.
+NOTHING = "–"
+
+#: The arrows of the loop in their order, and what each one means.
+STEPS: dict[Step, str] = {
+    "opened": "Run opened",
+    "ordered": "Labels ordered",
+    "labelled": "Labels accepted",
+    "requested": "Training requested",
+    "frozen": "Dataset frozen",
+    "trained": "Candidate trained",
+    "scored": "Scorecards measured",
+    "judged": "Verdict",
+    "released": "Released",
+}
+
+
+def local_time(time_us: int, zone: ZoneInfo) -> datetime:
+    """The moment as the reader's wall clock shows it, exact to the microsecond."""
+    epoch = datetime(1970, 1, 1, tzinfo=fixed_zone.utc)
+    return (epoch + timedelta(microseconds=time_us)).astimezone(zone)
+
+
+def moment(time_us: int, zone: ZoneInfo, now_us: int) -> str:
+    """`14:02` today, `23 Nov 14:02` this year, `23 Nov 2025 14:02` otherwise."""
+    then, now = local_time(time_us, zone), local_time(now_us, zone)
+    if then.date() == now.date():
+        return f"{then:%H:%M}"
+    if then.year == now.year:
+        return f"{then.day} {then:%b %H:%M}"
+    return f"{then.day} {then:%b %Y %H:%M}"
+
+
+def full_moment(time_us: int, zone: ZoneInfo) -> str:
+    """`2026-11-23 14:02:07`: for tables and files, where it sorts."""
+    return f"{local_time(time_us, zone):%Y-%m-%d %H:%M:%S}"
+
+
+def ago(time_us: int, now_us: int) -> str:
+    """`12 s ago`, `3 min ago`, `5 h ago`, `2 days ago`; `now` for the future, which clocks that differ produce."""
+    elapsed = now_us - time_us
+    return "now" if elapsed < 1_000_000 else f"{span(elapsed)} ago"
+
+
+def span(length_us: int) -> str:
+    """A length of time in its one natural unit: `12 s`, `3 min`, `5 h`, `2 days`."""
+    seconds = length_us // 1_000_000
+    if seconds < 60:
+        return f"{seconds}{NBSP}s"
+    if seconds < 3600:
+        return f"{seconds // 60}{NBSP}min"
+    if seconds < 2 * 86_400:
+        return f"{seconds // 3600}{NBSP}h"
+    return f"{seconds // 86_400}{NBSP}days"
+
+
+def duration(length_us: float | None) -> str:
+    """A latency with three figures: `840 µs`, `84.2 ms`, `1.24 s`."""
+    if length_us is None:
+        return NOTHING
+    for unit_us, unit in ((1_000_000, "s"), (1000, "ms")):
+        if length_us >= unit_us:
+            return f"{_three_figures(length_us / unit_us)}{NBSP}{unit}"
+    return f"{length_us:.0f}{NBSP}µs"
+
+
+def percent(share: float | None) -> str:
+    """`38 %`, `5.6 %`, `0.12 %`: two figures, but no more than two decimals."""
+    if share is None:
+        return NOTHING
+    value = 100 * share
+    decimals = 0 if value >= 10 or value == 0 else 1 if value >= 1 else 2
+    return f"{value:.{decimals}f}{NBSP}%"
+
+
+def percent_range(interval: tuple[float, float]) -> str:
+    """`4.9–6.4 %`."""
+    low, high = (percent(end).removesuffix(f"{NBSP}%") for end in interval)
+    return f"{low}–{high}{NBSP}%"
+
+
+def number(value: float | None) -> str:
+    """A count with thousands separators, or a rate with three figures."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, int) or float(value).is_integer():
+        return f"{int(value):,}"
+    return _three_figures(value)
+
+
+def cost(unit_price: str, quantity: int, currency: str) -> str:
+    """`0.05 USD × 300 = 15.00 USD`, exact in decimals."""
+    total = Decimal(unit_price) * quantity
+    return f"{unit_price} {currency} × {quantity:,} = {total:,.2f} {currency}"
+
+
+def short_id(identifier: str) -> str:
+    """The last four digits of a UUID, by which people speak of it; its first digits are the time."""
+    return identifier[-4:]
+
+
+def compact_json(value: Any) -> str:
+    """A value as a person reads it in a table: a string without quotes, else JSON; Korean text as it is."""
+    if value is None:
+        return NOTHING
+    return value if isinstance(value, str) else encode_json(value).decode("utf-8")
+
+
+def without_markdown(text: str) -> str:
+    """`text` such that Markdown shows it as it is: no link, no picture, no HTML, no formula becomes alive."""
+    return "".join(f"\\{sign}" if sign in string.punctuation else sign for sign in " ".join(text.split()))
+
+
+def visible_bytes(raw: bytes) -> str:
+    r"""Bytes for the eye: UTF-8 as text, anything that is not text or is invisible as `\x00`."""
+    text = raw.decode("utf-8", "backslashreplace")
+    return "".join(
+        sign if sign == "\n" or sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text
+    )
+
+
+def describe_evidence(step: RunStep) -> str:
+    """The evidence of one arrow in a line; nested values are left to the full view."""
+    said = []
+    for name, value in step.evidence.items():
+        if isinstance(value, (dict, list)):
+            said.append(f"{name.replace('_', ' ')}: {len(value)}")
+        elif value is not None:
+            shown = f"{value:.4g}" if isinstance(value, float) else compact_json(value)
+            said.append(f"{name.replace('_', ' ')}: {shown}")
+    return ", ".join(said)
+
+
+def describe_loop(
+    champion: str | None,
+    signal: Signal | None,
+    runs: Sequence[Run],
+    batch: Batch | None,
+    zone: ZoneInfo,
+    now_us: int,
+) -> str:
+    """What the loop is doing now, in a sentence.
+
+    `signal` is the model's latest, `runs` its runs, latest first, and `batch` the one the latest run waits for.
+    """
+    run = runs[0] if runs else None
+    if run is not None and run.decided_us is None and run.status in ("waiting", "requested", "training"):
+        return f"{_describe_cause(run, signal, zone, now_us)} {_describe_wait(run, batch)}"
+    if signal is not None and (run is None or signal.time_us > (run.decided_us or 0)):
+        return f"{_describe_signal(signal, zone, now_us)}; no run was opened: {signal.reason}"
+    if run is not None and run.decided_us is not None:
+        return _describe_end(run, zone, now_us)
+    if champion is None:
+        return "No version is released yet; the loop starts with the first release."
+    return f"No signal so far: version {champion} is watched, and corrections stay within what is allowed."
+
+
+def _describe_cause(run: Run, signal: Signal | None, zone: ZoneInfo, now_us: int) -> str:
+    if signal is not None and signal.id == run.signal_id:
+        return f"{_describe_signal(signal, zone, now_us)};"
+    return f"Asked for at {moment(run.opened_us, zone, now_us)}: {run.reason.rstrip('.')};"
+
+
+def _describe_signal(signal: Signal, zone: ZoneInfo, now_us: int) -> str:
+    rate = signal.n_corrections / signal.n_events if signal.n_events else None
+    sliced = "" if signal.slice == "all" else f" for {signal.slice}"
+    return (
+        f"Signal at {moment(signal.time_us, zone, now_us)}: correction rate{sliced} {percent(rate)}"
+        f" where {percent(signal.ceiling)} was allowed"
+    )
+
+
+def _describe_wait(run: Run, batch: Batch | None) -> str:
+    name = f"run {short_id(run.id)}"
+    if run.status == "training":
+        return f"{name} trains a candidate against version {run.champion}."
+    if run.status == "requested":
+        return f"{name} has its labels and waits for a trainer."
+    if batch is None:
+        return f"{name} lets corrections arrive before it orders labels."
+    if batch.status == "delivered":
+        return f"{name} has {batch.n_labelled:,} labels delivered, which wait for acceptance."
+    if batch.status == "rejected":
+        return f"{name} had its labels rejected: {batch.reason}"
+    return f"{name} waits for {batch.quantity:,} labels, {batch.n_labelled:,} are done."
+
+
+def _describe_end(run: Run, zone: ZoneInfo, now_us: int) -> str:
+    when = moment(run.decided_us or run.opened_us, zone, now_us)
+    name = f"Run {short_id(run.id)}"
+    if run.status == "promoted":
+        result = f"{name} ended at {when}: version {run.candidate} was promoted"
+    elif run.status == "failed":
+        result = f"{name} failed at {when}"
+    else:
+        result = f"{name} ended at {when}: version {run.champion} was kept"
+    return f"{result}. {run.verdict_reason}" if run.verdict_reason else f"{result}."
+
+
+def _three_figures(value: float) -> str:
+    decimals = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{decimals}f}"

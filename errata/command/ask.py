@@ -1,0 +1,107 @@
+"""`errata report | verify | replay | runs`: questions to a live system, and events from a file."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from errata.command.session import now_us, print_json, session_of
+from errata.settings import find_model
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs of this file to the command."""
+    for verb in (report, verify, replay, runs):
+        app.command()(verb)
+
+
+def report(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option(help="One model; all models unless given.")] = None,
+    minutes: Annotated[float, typer.Option(help="How far back.")] = 1440.0,
+    as_json: Json = False,
+) -> None:
+    """Online numbers per version and slice: rates with n and interval, edit distance, latency, QPS.
+
+    Example: errata report --model card-reader --minutes 60
+    """
+    from errata.command.reporting import report_rows, report_table
+
+    session = session_of(context)
+    if model is not None:
+        find_model(session.settings, model)
+    with session.database() as database:
+        rows = report_rows(database, model=model, now_us=now_us(), span_us=int(minutes * 60_000_000))
+    if as_json:
+        print_json(rows)
+    else:
+        report_table(rows)
+
+
+def verify(context: typer.Context, as_json: Json = False) -> None:
+    """Recount everything from the facts and compare; exit status 1 if anything differs.
+
+    Example: errata verify
+    """
+    from storage.verify import verify as recount
+
+    session = session_of(context)
+    with session.database() as database:
+        found = recount(database, session.settings.models)
+    if as_json:
+        print_json({"differences": found.differences, "checked": found.checked})
+    else:
+        checked = ", ".join(f"{count:,} {what}" for what, count in found.checked.items())
+        sys.stdout.write(f"checked {checked}\n")
+        for difference in found.differences:
+            sys.stdout.write(f"DIFFERENT  {difference}\n")
+        sys.stdout.write("no difference\n" if not found.differences else "")
+    raise typer.Exit(1 if found.differences else 0)
+
+
+def replay(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="CloudEvents, one JSON object per line.")],
+) -> None:
+    """Send the events of a file to Kafka; those stored before are counted as duplicates, not twice.
+
+    Example: errata replay events.jsonl
+    """
+    from errata.command.replaying import replay_file
+
+    settings = session_of(context).settings
+    sent, refused = replay_file(settings, file, os.environ)
+    for line, reason in refused:
+        sys.stderr.write(f"line {line}: {reason}\n")
+    sys.stdout.write(f"{sent} events sent, {len(refused)} refused\n")
+    raise typer.Exit(1 if refused else 0)
+
+
+def runs(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option(help="One model; all models unless given.")] = None,
+    limit: Annotated[int, typer.Option(help="At most this many, the newest first.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List retraining runs with their verdicts, the newest first.
+
+    Example: errata runs --model card-reader
+    """
+    from storage.runs import list_runs, read_steps
+
+    with session_of(context).database() as database, database.read() as connection:
+        found = [(run, read_steps(connection, run.id)) for run in list_runs(connection, model=model, limit=limit)]
+    if as_json:
+        print_json([{"run": run, "steps": steps} for run, steps in found])
+        return
+    for run, steps in found:
+        sys.stdout.write(f"{run.id}  {run.model}  {run.status}  {run.reason}\n")
+        sys.stdout.write(f"    {' > '.join(step.step for step in steps)}\n")
+        if run.verdict_reason:
+            sys.stdout.write(f"    {run.verdict_reason}\n")
+
+

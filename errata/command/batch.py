@@ -1,0 +1,152 @@
+"""`errata batch list | show | order | export | import | accept | reject`: examples ordered from labelers."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from errata.command.session import Session, now_us, print_json, session_of
+from errata.errors import Malformed
+from errata.settings import find_model
+
+BatchId = Annotated[str, typer.Argument(help="The batch's id.")]
+Reason = Annotated[str, typer.Option(help="Why, in a sentence.")]
+
+
+def build() -> typer.Typer:
+    """The verbs of `errata batch`."""
+    app = typer.Typer(no_args_is_help=True, help="Examples ordered from labelers.")
+    app.command("list")(list_all)
+    app.command("show")(show)
+    app.command("order")(order)
+    app.command("export")(export)
+    app.command("import")(import_labels)
+    app.command("accept")(accept)
+    app.command("reject")(reject)
+    return app
+
+
+def list_all(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option()] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List batches, the newest first.
+
+    Example: errata batch list
+    """
+    from storage.batches import list_batches
+
+    with session_of(context).database() as database, database.read() as connection:
+        found = list_batches(connection, model=model)
+    if as_json:
+        print_json(found)
+        return
+    for batch in found:
+        progress = f"{batch.n_labelled} of {batch.quantity} labelled"
+        sys.stdout.write(f"{batch.id}  {batch.model}  {batch.status}  {progress}  {batch.reason}\n")
+
+
+def show(context: typer.Context, batch_id: BatchId) -> None:
+    """Print a batch and its items, with the reasons for each, as JSON.
+
+    Example: errata batch show 0193...
+    """
+    from storage.batches import get_batch, read_items
+
+    with session_of(context).database() as database, database.read() as connection:
+        print_json({"batch": get_batch(connection, batch_id), "items": read_items(connection, batch_id)})
+
+
+def order(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="The model whose predictions are mined.")],
+) -> None:
+    """Mine hard examples now, without waiting for a signal, and order a batch of them.
+
+    Example: errata batch order card-reader
+    """
+    from errata.identity import new_id
+    from labeling.orders import order_batch
+
+    session = session_of(context)
+    with session.database() as database:
+        batch = order_batch(database, session.settings, find_named(session, model), now_us(), new_id)
+    sys.stdout.write(f"{batch.id}: {batch.quantity} examples ordered\n")
+
+
+def export(
+    context: typer.Context,
+    batch_id: BatchId,
+    file: Annotated[Path | None, typer.Argument(help="Where to; standard output unless given.")] = None,
+) -> None:
+    """Write a batch as Label Studio tasks. The model's output and the user's correction are left out on purpose.
+
+    Example: errata batch export 0193... tasks.json
+    """
+    from labeling.orders import export_batch
+
+    session = session_of(context)
+    with session.database() as database:
+        tasks = export_batch(database, session.settings, batch_id)
+    text = msgspec.json.format(msgspec.json.encode(tasks), indent=2).decode()
+    if file is None:
+        sys.stdout.write(text + "\n")
+    else:
+        file.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{len(tasks)} tasks written to {file}\n")
+
+
+def import_labels(
+    context: typer.Context,
+    batch_id: BatchId,
+    file: Annotated[Path, typer.Argument(help="A JSON export of Label Studio (not JSON_MIN, not CSV).")],
+) -> None:
+    """Read labels that came back; every task must be there exactly once.
+
+    Example: errata batch import 0193... labels.json
+    """
+    from labeling.orders import import_batch
+
+    session = session_of(context)
+    try:
+        tasks = msgspec.json.decode(file.read_bytes())
+    except msgspec.DecodeError as error:
+        raise Malformed("broken_json", f"{file} is not JSON: {error}") from error
+    with session.database() as database:
+        count = import_batch(database, session.settings, batch_id, tasks, now_us())
+    sys.stdout.write(f"{count} labels imported\n")
+
+
+def accept(context: typer.Context, batch_id: BatchId, reason: Reason) -> None:
+    """Accept a delivery: its labels become examples, and the run that waits for it goes on.
+
+    Example: errata batch accept 0193... --reason "1 defect in 50 checked, 3 allowed."
+    """
+    from errata.identity import new_id
+    from labeling.orders import accept_batch
+
+    session = session_of(context)
+    with session.database() as database:
+        accept_batch(database, session.settings, batch_id, reason, now_us(), new_id)
+    sys.stdout.write(f"{batch_id} is accepted\n")
+
+
+def reject(context: typer.Context, batch_id: BatchId, reason: Reason) -> None:
+    """Reject a delivery; nothing of it is learnt from.
+
+    Example: errata batch reject 0193... --reason "9 defects in 50 checked, 3 allowed."
+    """
+    from labeling.orders import reject_batch
+
+    with session_of(context).database() as database:
+        reject_batch(database, batch_id, reason, now_us())
+    sys.stdout.write(f"{batch_id} is rejected\n")
+
+
+def find_named(session: Session, model: str) -> str:
+    """`model`, if it is in the settings; SettingsError names the nearest otherwise."""
+    find_model(session.settings, model)
+    return model

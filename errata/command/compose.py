@@ -1,0 +1,65 @@
+"""Puts the worker together: the stream, the transaction and the timers, which know nothing of each other."""
+
+from collections.abc import Callable, Sequence
+
+from errata.command.session import holder_name, now_us
+from errata.settings import Settings
+
+
+def run_composed_worker(settings: Settings) -> int:
+    """Run a stream worker that stores events, watches for drift, orders batches and sends signals."""
+    from errata.identity import new_id
+    from labeling.orders import collect
+    from storage.database import open_database
+    from storage.intake import apply, stored_positions, sweep_orphans
+    from storage.leases import take_lease
+    from streams.decoding import decode_run
+    from streams.driver import FetchedRun
+    from streams.outbox import OutboxSender
+    from streams.timers import Timer
+    from streams.watching import watch
+    from streams.worker import run_worker
+
+    database = open_database(settings.database.url)
+    holder = holder_name()
+    sender = OutboxSender(settings.broker)
+
+    def store_run(run: FetchedRun) -> None:
+        arrival = decode_run(run, now_us())
+        apply(
+            database,
+            arrival,
+            models=settings.models,
+            slice_values_per_hour=settings.worker.slice_values_per_hour,
+            worker=holder,
+            now_us=now_us(),
+        )
+
+    def positions(topic_partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, str]]:
+        return stored_positions(database, topic_partitions)
+
+    def once(name: str, every_seconds: float, act: Callable[[], object]) -> Timer:
+        """A timer that runs in one worker at a time: whoever holds its lease in the database."""
+
+        def run_if_leased() -> None:
+            if take_lease(database, name, holder, now_us(), ttl_us=int(max(10.0, 3 * every_seconds) * 1_000_000)):
+                act()
+
+        return Timer(name, every_seconds, run_if_leased)
+
+    second = settings.worker.timer_seconds
+    try:
+        return run_worker(
+            settings,
+            store_run=store_run,
+            stored_positions=positions,
+            timers=[
+                once("watch", second, lambda: watch(database, settings, now_us(), new_id)),
+                once("collect", second, lambda: collect(database, settings, now_us(), new_id)),
+                once("send", second, lambda: sender.send_unsent(database, now_us)),
+                once("pair", 30 * second, lambda: sweep_orphans(database, settings.models, now_us())),
+            ],
+        )
+    finally:
+        sender.close()
+        database.close()

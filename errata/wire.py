@@ -1,0 +1,506 @@
+"""Events as Kafka records and back: the CloudEvents 1.0 Kafka binding with data in JSON.
+
+A record holds one event in binary mode (attributes in `ce_` headers), one in structured mode
+(`application/cloudevents+json`), or a JSON array of them (`application/cloudevents-batch+json`), which is what our
+client sends. The content type tells them apart.
+
+What cannot be read becomes a Refused with one of these reasons; they are stable, people filter by them:
+
+    reason              what is wrong                                     what the sender does
+    broken_json         not JSON in UTF-8                                 encode with a JSON library
+    not_a_number        NaN, Infinity, or a number beyond 64-bit floats   send null, or leave the field out
+    lone_surrogate      half of a UTF-16 pair, which is no character      send whole characters
+    nul_character       a NUL in a string, which databases refuse         strip NULs
+    integer_too_large   an integer beyond 64 bits                         send it as a string
+    too_deep            nested more than 64 levels                        send it flatter, or as a string
+    too_large           record > 5 MiB, event > 256 KiB, or an input,     put it in a store and send `input_uri`
+                        output or correction > 64 KiB
+    empty_record        no value (a tombstone)                            nothing: it deletes, it tells nothing
+    wrong_content_type  neither JSON nor a JSON format of CloudEvents     send one of the three modes
+    wrong_specversion   not CloudEvents 1.0                               set specversion to "1.0"
+    missing_attribute   specversion, type, source, time or data absent    send it
+    missing_id          id, or the prediction_id of feedback, absent      send it
+    bad_id              id or prediction_id is not a UUID                 use a UUID
+    bad_time            not RFC 3339 with a zone, or not in 2000 to 2100  send UTC, like 2026-11-23T06:30:00Z
+    unknown_type        not a type of errata/events.py                    correct the type
+    wrong_type          data does not fit the type; the detail has the    correct the field
+                        path
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal, NoReturn
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from errata.errors import Malformed
+from errata.events import (
+    FEEDBACK_V1,
+    INLINE_BYTES,
+    PREDICTION_V1,
+    TYPES,
+    VOC_V1,
+    Data,
+    Event,
+    FeedbackData,
+    Id,
+    PredictionData,
+    VocData,
+    encode_json,
+    type_of,
+)
+
+Headers = Sequence[tuple[str, bytes]]
+
+JSON_TYPE: Final = "application/json"
+STRUCTURED_TYPE: Final = "application/cloudevents+json"
+BATCH_TYPE: Final = "application/cloudevents-batch+json"
+
+RECORD_BYTES: Final = 5 * 1024 * 1024
+EVENT_BYTES: Final = 256 * 1024
+LEVELS: Final = 64
+
+#: The part of a record that is too large which its dead letter keeps.
+_KEPT_BYTES: Final = 64 * 1024
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST_US: Final = 946_684_800_000_000
+_END_US: Final = 4_133_980_800_000_000  # The start of 2101.
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An event that cannot be used. `raw` is it as JSON where it can be written so, else the bytes that came."""
+
+    position: int
+    reason: str
+    detail: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a record holds: events and refusals, each with its position in the record."""
+
+    events: list[tuple[int, Event]]
+    refused: list[Refused]
+
+
+# --- Encoding ---------------------------------------------------------------------------------------------------
+
+
+def encode_event(event: Event) -> bytes:
+    """One event in the JSON format of CloudEvents: the value of a structured record, or an element of a batch."""
+    return encode_json(
+        {
+            "specversion": "1.0",
+            "type": type_of(event.data),
+            "id": event.id,
+            "source": event.source,
+            "time": format_time(event.time_us),
+            "datacontenttype": JSON_TYPE,
+            "data": event.data,
+        }
+    )
+
+
+def join_batch(encoded: Iterable[bytes]) -> bytes:
+    """The value of a batch record of events that encode_event wrote."""
+    return b"[" + b",".join(encoded) + b"]"
+
+
+def encode_batch(events: Iterable[Event]) -> tuple[list[tuple[str, bytes]], bytes]:
+    """Headers and value of a batch record."""
+    return batch_headers(), join_batch(map(encode_event, events))
+
+
+def batch_headers() -> list[tuple[str, bytes]]:
+    """The headers of every batch record."""
+    return [("content-type", BATCH_TYPE.encode())]
+
+
+def encode_structured(event: Event) -> tuple[list[tuple[str, bytes]], bytes]:
+    """Headers and value of a structured record."""
+    return [("content-type", STRUCTURED_TYPE.encode())], encode_event(event)
+
+
+def encode_binary(event: Event) -> tuple[list[tuple[str, bytes]], bytes]:
+    """Headers and value of a binary record."""
+    headers = {
+        "content-type": JSON_TYPE,
+        "ce_specversion": "1.0",
+        "ce_type": type_of(event.data),
+        "ce_id": event.id,
+        "ce_source": event.source,
+        "ce_time": format_time(event.time_us),
+    }
+    return [(name, value.encode()) for name, value in headers.items()], encode_json(event.data)
+
+
+def format_time(time_us: int) -> str:
+    """RFC 3339 in UTC with all microseconds, as in `2026-11-23T06:30:00.000001Z`."""
+    return (_EPOCH + timedelta(microseconds=time_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+# --- Decoding ---------------------------------------------------------------------------------------------------
+
+
+class _Envelope(Struct, frozen=True, tag_field="type"):
+    """An event as the JSON format of CloudEvents writes it; attributes we do not use are ignored."""
+
+    specversion: Literal["1.0"]
+    id: Id
+    source: Annotated[str, Meta(min_length=1, max_length=1024)]
+    time: Annotated[datetime, Meta(tz=True)]
+
+
+class _Prediction(_Envelope, frozen=True, tag=PREDICTION_V1):
+    data: PredictionData
+
+
+class _Feedback(_Envelope, frozen=True, tag=FEEDBACK_V1):
+    data: FeedbackData
+
+
+class _Voc(_Envelope, frozen=True, tag=VOC_V1):
+    data: VocData
+
+
+_envelope: Final = msgspec.json.Decoder(_Prediction | _Feedback | _Voc)
+_elements: Final = msgspec.json.Decoder(list[Raw])
+_object: Final = msgspec.json.Decoder(dict[str, Raw])
+_anything: Final = msgspec.json.Decoder()
+_text: Final = msgspec.json.Decoder(str)
+_time: Final = msgspec.json.Decoder(Annotated[datetime, Meta(tz=True)])
+_source: Final = msgspec.json.Decoder(Annotated[str, Meta(min_length=1, max_length=1024)])
+_data: Final = {name: msgspec.json.Decoder(struct) for name, struct in TYPES.items()}
+
+#: What msgspec raises: its own errors are ValueErrors, and so is UnicodeDecodeError.
+_UNREADABLE: Final = (ValueError, RecursionError)
+
+_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_LONG_INTEGER: Final = re.compile(rb"(?<![0-9.eE+])[0-9]{19,}+(?![0-9.eE])")
+_STRUCTURE: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
+_DIGITS_AS_ZEROS: Final = bytes.maketrans(b"123456789", b"000000000")
+_CURLY_AS_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def decode_record(headers: Headers, value: bytes | None) -> Decoded:
+    """Read a record of any of the three modes. Never raises: each event is either read or refused.
+
+    One bad event of a batch is refused by itself. Only a batch whose array cannot be taken apart is refused whole, at
+    position 0.
+    """
+    try:
+        return _decode_record(headers, value)
+    except Malformed as error:
+        return Decoded([], [Refused(0, error.reason, error.detail, (value or b"")[:RECORD_BYTES])])
+
+
+def _decode_record(headers: Headers, value: bytes | None) -> Decoded:
+    if not value:
+        raise Malformed("empty_record", "the record has no value")
+    if len(value) > RECORD_BYTES:
+        detail = f"the record has {len(value)} bytes, at most {RECORD_BYTES} are read; send smaller batches"
+        return Decoded([], [Refused(0, "too_large", detail, value[:_KEPT_BYTES])])
+    named = _read_headers(headers)
+    content_type = named.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == BATCH_TYPE:
+        return _decode_batch(value)
+    if content_type == STRUCTURED_TYPE:
+        return _decode_each([value])
+    if content_type.startswith("application/cloudevents"):
+        raise Malformed(
+            "wrong_content_type", f"{content_type} is not read: send {STRUCTURED_TYPE} or {BATCH_TYPE}"
+        )
+    return _decode_binary(named, content_type, value)
+
+
+def _decode_batch(value: bytes) -> Decoded:
+    try:
+        return _decode_each([bytes(element) for element in _elements.decode(value)])
+    except _UNREADABLE:
+        # Something inside is not JSON. Its neighbours are saved by taking the array apart at its commas.
+        return _decode_each(_split_array(value))
+
+
+def _decode_each(elements: Iterable[bytes]) -> Decoded:
+    decoded = Decoded([], [])
+    for position, raw in enumerate(elements):
+        try:
+            decoded.events.append((position, decode_event(raw)))
+        except Malformed as error:
+            decoded.refused.append(Refused(position, error.reason, error.detail, raw))
+    return decoded
+
+
+def _decode_binary(headers: Mapping[str, str], content_type: str, value: bytes) -> Decoded:
+    """An event in binary mode, refused in the JSON format so that a dead letter is complete by itself."""
+    attributes: dict[str, Any] = {
+        name[3:]: attribute for name, attribute in headers.items() if name.startswith("ce_")
+    }
+    try:
+        if content_type and content_type != JSON_TYPE and not content_type.endswith("+json"):
+            raise Malformed("wrong_content_type", f"{content_type} is not read: send {JSON_TYPE}")
+        _check_text(value)
+        return _decode_each([encode_json({**attributes, "data": Raw(value)})])
+    except Malformed as error:
+        raw = encode_json({**attributes, "data": value.decode(errors="replace")})
+        return Decoded([], [Refused(0, error.reason, error.detail, raw)])
+
+
+def decode_event(raw: bytes) -> Event:
+    """Read one event in the JSON format of CloudEvents. Raises Malformed with a reason of the table above."""
+    if (
+        len(raw) <= INLINE_BYTES
+        and raw.count(b"{") + raw.count(b"[") <= LEVELS
+        and b"\\u0000" not in raw
+        and b"0000000000000000000" not in raw.translate(_DIGITS_AS_ZEROS)
+    ):
+        # Nothing here can break a limit, so that the typed decoder alone decides. Nearly every event takes this way.
+        try:
+            envelope = _envelope.decode(raw)
+            return Event(
+                id=envelope.id,
+                source=envelope.source,
+                time_us=_microseconds(envelope.time),
+                data=envelope.data,
+            )
+        except _UNREADABLE:
+            pass
+    return _decode_carefully(raw)
+
+
+# --- The careful way: the same answer, or the reason why there is none ---------------------------------------------
+
+
+def _decode_carefully(raw: bytes) -> Event:
+    if len(raw) > EVENT_BYTES:
+        raise Malformed("too_large", f"the event has {len(raw)} bytes, at most {EVENT_BYTES} are read")
+    _check_text(raw)
+    _check_json(raw)
+    try:
+        attributes = _object.decode(raw)
+    except msgspec.ValidationError as error:
+        raise Malformed("wrong_type", f"the event is not a JSON object: {error}") from None
+    _check_specversion(attributes)
+    name = _read_type(attributes)
+    event_id = _read_id(attributes.get("id"), "id")
+    source = _read_source(attributes)
+    time_us = _read_time(attributes)
+    if "data" not in attributes:
+        if "data_base64" in attributes:
+            raise Malformed("missing_attribute", "`data_base64` is not read: send JSON in `data`")
+        raise Malformed("missing_attribute", "the event has no `data`")
+    data = _read_data(name, attributes["data"])
+    _check_inline(attributes["data"])
+    _check_integers(raw, data)
+    return Event(id=event_id, source=source, time_us=time_us, data=data)
+
+
+def _check_text(raw: bytes) -> None:
+    """Refuse what is no text, or nested so deep that reading it would exhaust the stack."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed("broken_json", f"byte {error.start} is not UTF-8") from None
+    brackets = _STRING.sub(b"", raw).translate(_CURLY_AS_SQUARE, _ALL_BUT_BRACKETS)
+    for _ in range(LEVELS):
+        # Each pass peels the innermost level off.
+        brackets = brackets.replace(b"[]", b"")
+    if b"[]" in brackets or brackets.count(b"[") > LEVELS:
+        raise Malformed("too_deep", f"the event is nested more than {LEVELS} levels deep")
+
+
+def _check_json(raw: bytes) -> None:
+    try:
+        _anything.decode(raw)
+    except _UNREADABLE as error:
+        _explain_broken(raw, str(error))
+    if _ESCAPED_NUL.search(raw):
+        raise Malformed("nul_character", "a string contains a NUL character (\\u0000): strip it")
+
+
+def _explain_broken(raw: bytes, complaint: str) -> NoReturn:
+    """Tell apart what the standard library's laxer parser reads: it takes NaN and halves of surrogate pairs."""
+
+    def refuse_constant(name: str) -> NoReturn:
+        raise Malformed("not_a_number", f"{name} is not JSON: send null, or leave the field out")
+
+    def read_float(text: str) -> float:
+        number = float(text)
+        if number in (float("inf"), float("-inf")):
+            raise Malformed("not_a_number", "a number is too large for 64 bits")
+        return number
+
+    try:
+        value = json.loads(raw, parse_constant=refuse_constant, parse_float=read_float, parse_int=str)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Malformed(
+            "lone_surrogate", "a string contains half of a UTF-16 pair: send whole characters"
+        ) from None
+    except _UNREADABLE:
+        pass
+    raise Malformed("broken_json", complaint)
+
+
+def _check_specversion(attributes: Mapping[str, Raw]) -> None:
+    if "specversion" not in attributes:
+        raise Malformed("missing_attribute", "the event has no `specversion`: is it a CloudEvent?")
+    if _read_text(attributes["specversion"], "specversion") != "1.0":
+        raise Malformed("wrong_specversion", '`specversion` must be "1.0"')
+
+
+def _read_type(attributes: Mapping[str, Raw]) -> str:
+    if "type" not in attributes:
+        raise Malformed("missing_attribute", f"the event has no `type`: send one of {', '.join(TYPES)}")
+    name = _read_text(attributes["type"], "type")
+    if name not in TYPES:
+        near = difflib.get_close_matches(name[:128], TYPES, n=1, cutoff=0.0)[0]
+        raise Malformed("unknown_type", f"`type` is {name[:128]!r}: did you mean {near}?")
+    return name
+
+
+def _read_id(raw: Raw | None, field: str) -> str:
+    if raw is None:
+        raise Malformed("missing_id", f"the event has no `{field}`")
+    # RFC 9562 writes lower case and reads both; one id has one form in the database.
+    text = _read_text(raw, field).lower()
+    if not _ID.fullmatch(text):
+        raise Malformed("bad_id", f"`{field}` is {text[:64]!r}, which is not a UUID")
+    return text
+
+
+def _read_source(attributes: Mapping[str, Raw]) -> str:
+    if "source" not in attributes:
+        raise Malformed("missing_attribute", "the event has no `source`: name the service that sends it")
+    try:
+        return _source.decode(attributes["source"])
+    except msgspec.ValidationError as error:
+        raise Malformed("wrong_type", f"`source`: {error}") from None
+
+
+def _read_time(attributes: Mapping[str, Raw]) -> int:
+    if "time" not in attributes:
+        raise Malformed("missing_attribute", "the event has no `time`: send when it happened")
+    try:
+        return _microseconds(_time.decode(attributes["time"]))
+    except msgspec.ValidationError as error:
+        raise Malformed("bad_time", f"`time`: {error}") from None
+
+
+def _microseconds(time: datetime) -> int:
+    """Microseconds since 1970, in integers because floats are not exact. Raises ValueError outside 2000 to 2100."""
+    since = time - _EPOCH
+    time_us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    if not _EARLIEST_US <= time_us < _END_US:
+        raise msgspec.ValidationError("the year is not in 2000 to 2100")
+    return time_us
+
+
+def _read_data(name: str, raw: Raw) -> Data:
+    try:
+        fields = _object.decode(raw)
+    except msgspec.ValidationError as error:
+        raise Malformed("wrong_type", f"`data`: {error}") from None
+    if name == FEEDBACK_V1 or ("prediction_id" in fields and fields["prediction_id"] != b"null"):
+        fields["prediction_id"] = Raw(
+            encode_json(_read_id(fields.get("prediction_id"), "data.prediction_id"))
+        )
+    try:
+        return _data[name].decode(encode_json(fields))
+    except _UNREADABLE as error:
+        raise Malformed("wrong_type", f"`data`: {error}") from None
+
+
+def _check_inline(raw: Raw) -> None:
+    fields = _object.decode(raw)
+    for field in ("input", "output", "corrected"):
+        n_bytes = len(bytes(fields.get(field, b"")))
+        if n_bytes > INLINE_BYTES:
+            way = "use input_uri" if field == "input" else "store it and send where"
+            raise Malformed(
+                "too_large",
+                f"`data.{field}` has {n_bytes} bytes, at most {INLINE_BYTES} travel inline: {way}",
+            )
+
+
+def _check_integers(raw: bytes, data: Data) -> None:
+    """Refuse integers beyond 64 bits where any JSON is allowed; elsewhere the types bound them."""
+    if not _LONG_INTEGER.search(raw):
+        return
+    if isinstance(data, PredictionData):
+        values = [data.output, data.input]
+    elif isinstance(data, FeedbackData):
+        values = [data.corrected]
+    else:
+        values = []
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            values.extend(value.values())
+        elif isinstance(value, list):
+            values.extend(value)
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise Malformed(
+                "integer_too_large", f"the integer {str(value)[:24]}… exceeds 64 bits: send a string"
+            )
+
+
+def _read_text(raw: Raw, field: str) -> str:
+    try:
+        return _text.decode(raw)
+    except msgspec.ValidationError as error:
+        raise Malformed("wrong_type", f"`{field}`: {error}") from None
+
+
+def _read_headers(headers: Headers) -> dict[str, str]:
+    """The headers by lower-case name, the last of a name; those without a value are left out."""
+    named: dict[str, str] = {}
+    for name, value in headers:
+        if value is None:
+            continue
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            raise Malformed("broken_json", f"the header {name[:64]} is not UTF-8") from None
+        named[name.lower()] = text
+    return named
+
+
+def _split_array(value: bytes) -> list[bytes]:
+    """The elements of a JSON array by its commas, whatever is wrong inside them.
+
+    Raises Malformed when its brackets and strings do not match, or when it is no array.
+    """
+    text = value.strip(b" \t\r\n")
+    if not text.startswith(b"["):
+        raise Malformed("broken_json", "a batch is a JSON array of events")
+    elements = []
+    depth, start, end = 0, 1, -1
+    for token in _STRUCTURE.finditer(text):
+        kind = token[0]
+        if kind in b"[{":
+            depth += 1
+        elif kind in b"]}":
+            depth -= 1
+            if depth == 0:
+                end = token.start()
+                break
+        elif kind == b"," and depth == 1:
+            elements.append(text[start : token.start()].strip(b" \t\r\n"))
+            start = token.end()
+    if end != len(text) - 1:
+        raise Malformed(
+            "broken_json", "the batch is not a whole JSON array: its brackets or quotes do not match"
+        )
+    elements.append(text[start:end].strip(b" \t\r\n"))
+    return elements

@@ -1,0 +1,157 @@
+"""Latencies as counts in logarithmic buckets: merged by adding integers, quantiles within 1 % (DDSketch).
+
+Bucket i holds the integers in (gamma^(i-1), gamma^i] with gamma = 101/99 (Masson, Rim and Lee, VLDB 2019).
+The bounds are computed with integers, so every machine puts a value into the same bucket.
+"""
+
+import bisect
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from errata.errors import Malformed
+from quality.intervals import accepted_counts
+
+#: Values of 0 and, where a clock ran backwards, below.
+ZERO_BUCKET = -1
+#: The bucket of 2^63 - 1; larger values are counted there.
+LAST_BUCKET = 2184
+
+_NUMERATOR, _DENOMINATOR = 101, 99
+_PAIR = np.dtype([("bucket", "<i2"), ("count", "<i8")])
+
+
+def bucket_of(value_us: int) -> int:
+    """Return the bucket of one latency."""
+    if value_us <= 0:
+        return ZERO_BUCKET
+    return min(bisect.bisect_left(_upper_bounds(), value_us), LAST_BUCKET)
+
+
+def buckets_of(values_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the bucket of each latency, as `bucket_of` does."""
+    buckets = np.searchsorted(_upper_bounds_array(), values_us, side="left")
+    return np.where(values_us <= 0, ZERO_BUCKET, buckets).astype(np.int64)
+
+
+def encode(counts: Mapping[int, int]) -> bytes:
+    """Write counts canonically: little-endian (int16 bucket, int64 count) by bucket, none counting 0."""
+    pairs = np.array([pair for pair in sorted(counts.items()) if pair[1]], dtype=_PAIR)
+    return pairs.tobytes()
+
+
+def decode(data: bytes) -> dict[int, int]:
+    """Read what `encode` wrote. Raises Malformed("bad_histogram") for anything else."""
+    pairs = _read(data)
+    return dict(zip(pairs["bucket"].tolist(), pairs["count"].tolist(), strict=True))
+
+
+def merge(parts: Iterable[bytes]) -> bytes:
+    """Add histograms exactly, in any order; the counts of a part may be negative, to take others back."""
+    pairs = np.concatenate([np.empty(0, dtype=_PAIR), *map(_read, parts)])
+    buckets, places = np.unique(pairs["bucket"], return_inverse=True)
+    counts = np.zeros(len(buckets), dtype=np.int64)
+    np.add.at(counts, places, pairs["count"])
+    kept = counts != 0
+    merged = np.empty(np.count_nonzero(kept), dtype=_PAIR)
+    merged["bucket"], merged["count"] = buckets[kept], counts[kept]
+    return merged.tobytes()
+
+
+def count(data: bytes) -> int:
+    """Return how many values were counted."""
+    return int(_read(data)["count"].sum())
+
+
+def quantile_us(data: bytes, q: float) -> int | None:
+    """Return the value that a share `q` of the values does not exceed, within 1 % and rounding.
+
+    None if there are no values. Raises ValueError for q outside 0..1 and for negative counts.
+    """
+    if not 0 <= q <= 1:
+        raise ValueError(f"q must be in 0..1, not {q}")
+    buckets, cumulated = _cumulate(data)
+    if not len(buckets):
+        return None
+    rank = max(1, math.ceil(Fraction(repr(q)) * int(cumulated[-1])))
+    return _middle_us(_bucket_at(buckets, cumulated, rank))
+
+
+def quantile_interval_us(data: bytes, q: float, alpha: float = 0.05) -> tuple[int, int] | None:
+    """Return bounds that hold the true quantile at all times together with probability 1 - alpha.
+
+    The number of values below the true quantile is binomial, so a beta-binomial confidence sequence for its
+    rate bounds the quantile's rank (Howard and Ramdas, Bernoulli 2022). The bounds are the outer edges of the
+    buckets at those ranks, the lower one 0 while no rank bounds it. None while no rank bounds it from above:
+    for the 99th percentile this takes about 900 values.
+    """
+    if not 0 < q < 1:
+        raise ValueError(f"q must be between 0 and 1, not {q}")
+    buckets, cumulated = _cumulate(data)
+    if not len(buckets):
+        return None
+    n = int(cumulated[-1])
+    fewest, most = accepted_counts(n, q, alpha)
+    if most >= n:
+        return None
+    low = _lowest_us(_bucket_at(buckets, cumulated, fewest)) if fewest else 0
+    return low, _highest_us(_bucket_at(buckets, cumulated, most + 1))
+
+
+@functools.cache
+def _upper_bounds() -> tuple[int, ...]:
+    """Return the largest integer of each bucket from 0 to LAST_BUCKET."""
+    return tuple(_NUMERATOR**power // _DENOMINATOR**power for power in range(LAST_BUCKET + 1))
+
+
+@functools.cache
+def _upper_bounds_array() -> npt.NDArray[np.int64]:
+    return np.array(_upper_bounds()[:LAST_BUCKET], dtype=np.int64)
+
+
+def _lowest_us(bucket: int) -> int:
+    if bucket <= 0:
+        return bucket - ZERO_BUCKET
+    return _upper_bounds()[bucket - 1] + 1
+
+
+def _highest_us(bucket: int) -> int:
+    return 0 if bucket == ZERO_BUCKET else _upper_bounds()[bucket]
+
+
+def _middle_us(bucket: int) -> int:
+    """Return 2 gamma^i / (gamma + 1), which is within 1 % of both edges of bucket i, rounded half up."""
+    if bucket == ZERO_BUCKET:
+        return 0
+    middle = (
+        Fraction(2 * _DENOMINATOR, _NUMERATOR + _DENOMINATOR) * Fraction(_NUMERATOR, _DENOMINATOR) ** bucket
+    )
+    return math.floor(middle + Fraction(1, 2))
+
+
+def _bucket_at(buckets: npt.NDArray[np.int64], cumulated: npt.NDArray[np.int64], rank: int) -> int:
+    return int(buckets[np.searchsorted(cumulated, rank, side="left")])
+
+
+def _cumulate(data: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    pairs = _read(data)
+    if (pairs["count"] < 0).any():
+        raise ValueError("negative counts have no quantiles: merge the part with what it takes back")
+    return pairs["bucket"].astype(np.int64), np.cumsum(pairs["count"].astype(np.int64))
+
+
+def _read(data: bytes) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
+    if len(data) % _PAIR.itemsize:
+        raise Malformed("bad_histogram", f"a histogram is pairs of {_PAIR.itemsize} bytes, not {len(data)}")
+    pairs = np.frombuffer(data, dtype=_PAIR)
+    buckets = pairs["bucket"]
+    in_order = bool((buckets[1:] > buckets[:-1]).all())
+    if not in_order or (len(pairs) and not ZERO_BUCKET <= buckets[0] <= buckets[-1] <= LAST_BUCKET):
+        raise Malformed("bad_histogram", f"histogram buckets rise from {ZERO_BUCKET} to {LAST_BUCKET}")
+    if not pairs["count"].all():
+        raise Malformed("bad_histogram", "a histogram has no buckets that count 0")
+    return pairs

@@ -1,0 +1,109 @@
+"""Intervals that hold at all times together, so that anyone may look at them as often as they like.
+
+An ordinary 95 % interval that is looked at continuously misses the truth sooner or later in most streams. A
+confidence sequence misses it with probability alpha over the whole stream, for about twice the width.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaln, xlog1py, xlogy
+
+#: Prior of the mixture over rates (Jeffreys), which makes the width near the best at every rate.
+_PRIOR = 0.5
+#: The asymptotic interval of a mean holds only once that much variance was seen.
+SUFFICIENT_VARIANCE = 50.0
+
+
+def rate_interval(n: int, k: float, alpha: float = 0.05) -> tuple[float, float]:
+    """Return bounds of a rate after `k` of `n`, valid at all times together with probability 1 - alpha.
+
+    The beta-binomial confidence sequence (Robbins 1970; Howard et al., Annals of Statistics 2021). (0, 1) at
+    n = 0; the lower bound is exactly 0 at k = 0, the upper exactly 1 at k = n. `k` may also be the sum of n
+    values in 0..1: the bounds then hold for their mean, as each value's factor in the martingale is convex.
+    """
+    low, high = rate_intervals(np.array([n]), np.array([k]), alpha)
+    return float(low[0]), float(high[0])
+
+
+def rate_intervals(
+    n: npt.ArrayLike, k: npt.ArrayLike, alpha: float = 0.05
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the bounds of `rate_interval` for arrays of counts."""
+    n, k = np.broadcast_arrays(np.asarray(n, dtype=np.float64), np.asarray(k, dtype=np.float64))
+    if ((k < 0) | (k > n)).any():
+        raise ValueError("a rate needs 0 <= k <= n")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
+    estimate = k / np.maximum(n, 1)
+    mixture = _log_mixture(n, k)
+    threshold = -math.log(alpha)
+    # Bisect towards both bounds at once; a point is kept on the refuted side, so rounding only widens.
+    refuted = np.stack([np.zeros_like(estimate), np.ones_like(estimate)])
+    accepted = np.stack([estimate, estimate])
+    for _ in range(60):
+        middle = (refuted + accepted) / 2
+        outside = mixture - xlogy(k, middle) - xlog1py(n - k, -middle) >= threshold
+        refuted, accepted = np.where(outside, middle, refuted), np.where(outside, accepted, middle)
+    return np.where(k > 0, refuted[0], 0.0), np.where(k < n, refuted[1], 1.0)
+
+
+def mean_interval(
+    n: int, total: float, total_squares: float, alpha: float = 0.05, optimal_n: int = 5000
+) -> tuple[float, float] | None:
+    """Return bounds of the mean of n values in 0..1 from their sum and sum of squares; None at n = 0.
+
+    Once n x variance >= 50 this is the asymptotic confidence sequence of Waudby-Smith et al. (Annals of
+    Statistics 2024), narrowest around `optimal_n` values. Before, when that one is not valid yet, it is
+    `rate_interval` of the sum, which holds for any values in 0..1 but does not profit from a small variance.
+    """
+    if n == 0:
+        return None
+    if not 0 <= total_squares <= total * (1 + 1e-9) <= n * (1 + 1e-9) ** 2:
+        raise ValueError("a mean needs 0 <= total_squares <= total <= n, that is values in 0..1")
+    mean = min(total / n, 1.0)
+    variance = max(total_squares / n - mean * mean, 0.0)
+    if n * variance < SUFFICIENT_VARIANCE:
+        return rate_interval(n, min(total, n), alpha)
+    spread = -2 * math.log(alpha)
+    rho_squared = (spread + math.log(spread) + 1) / optimal_n
+    grown = n * rho_squared + 1
+    half_width = math.sqrt(variance * 2 * grown / (n * n * rho_squared) * math.log(math.sqrt(grown) / alpha))
+    return max(mean - half_width, 0.0), min(mean + half_width, 1.0)
+
+
+def accepted_counts(n: int, p: float, alpha: float = 0.05) -> tuple[int, int]:
+    """Return the fewest and the most successes of n that do not refute the rate `p` in `rate_interval`."""
+    if n < 1 or not 0 < p < 1:
+        raise ValueError("accepted counts need n >= 1 and p between 0 and 1")
+
+    def is_refuted(k: int) -> bool:
+        evidence = _log_mixture(float(n), float(k)) - k * math.log(p) - (n - k) * math.log1p(-p)
+        return bool(evidence >= -math.log(alpha))
+
+    # The evidence against p is convex in k with its minimum near n x p, which is never refuted.
+    centre = min(max(round(n * p), 0), n)
+    bounds = []
+    for end in (0, n):
+        accepted, refuted = centre, end
+        if not is_refuted(end):
+            accepted = end
+        while abs(refuted - accepted) > 1:
+            middle = (refuted + accepted) // 2
+            if is_refuted(middle):
+                refuted = middle
+            else:
+                accepted = middle
+        bounds.append(accepted)
+    return bounds[0], bounds[1]
+
+
+def _log_mixture(n: Any, k: Any) -> Any:
+    """Return the log likelihood of k of n under the prior; less that under a rate p it is evidence against p.
+
+    If p is true, the exponential of the difference is a martingale that starts at 1, and so it ever reaches
+    1 / alpha with probability alpha at most.
+    """
+    return betaln(_PRIOR + k, _PRIOR + n - k) - betaln(_PRIOR, _PRIOR)

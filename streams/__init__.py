@@ -1,0 +1,1 @@
+"""Kafka in, facts out: the Faust app, its transport, its agents and its timers."""

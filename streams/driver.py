@@ -1,0 +1,457 @@
+"""Our Faust transport: whole runs of records out, and only what is stored is committed.
+
+Stock Faust hands out single messages and takes "the agent went on" for "the message is done": it commits what an
+agent failed on, was cancelled in, or has not come to yet. Here a message is one fetched run of a partition, and only
+`Consumer.batch_done`, called after the database's commit, makes its offsets committable (streams/ledger.py).
+
+Two rules make holes impossible. Runs of a partition form a chain: each starts where the one before it ended, and the
+first one where the database says. And whenever anything that was fetched may not have been handed out (a rebalance,
+a cancelled fetch), everything is read again from the positions in the database. Kafka's own committed offsets are
+only written, for the tools that watch them.
+"""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiokafka
+import faust
+from aiokafka.consumer.fetcher import Fetcher as AIOKafkaFetcher
+from aiokafka.errors import IllegalStateError, KafkaError
+from faust.transport import consumer as faust_consumer
+from faust.transport.drivers import aiokafka as faust_aiokafka
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+from mode.utils.futures import notify
+
+from errata.errors import Stop, Unavailable
+from streams.ledger import Entry, Ledger, Partition
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedRecord:
+    """One Kafka record as it came."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedRun:
+    """All records of a partition in `[first_offset, next_offset)`, in order.
+
+    `first_offset` is where the run before it ended (or the stored position, for the first), so the first record may
+    come later: compaction and transactions leave gaps. A stored position below `first_offset` is a hole, never valid.
+    `topic_id` is Kafka's id of the topic, empty where the broker gives none.
+    """
+
+    topic: str
+    partition: int
+    first_offset: int
+    next_offset: int
+    records: tuple[FetchedRecord, ...]
+    topic_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPosition:
+    """Up to where a partition is stored, and of which topic: one of the same name may have been created since."""
+
+    next_offset: int
+    topic_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Where to read on: the next offset of each partition (None: from its beginning), and the ids of the topics."""
+
+    next_offsets: Mapping[Partition, int | None]
+    topic_ids: Mapping[str, str]
+
+
+def choose_positions(
+    partitions: Collection[Partition],
+    stored: Mapping[Partition, StoredPosition],
+    topic_ids: Mapping[str, str],
+) -> Positions:
+    """Read on where the database says, from the beginning where it says nothing.
+
+    Raises Stop when a stored position belongs to another topic than the one that now has its name.
+    """
+    for partition in partitions:
+        position, topic_id = stored.get(partition), topic_ids.get(partition[0], "")
+        if position is not None and position.topic_id and topic_id and position.topic_id != topic_id:
+            raise Stop(
+                f"topic {partition[0]} was deleted and created again: its stored position {position.next_offset} of "
+                f"partition {partition[1]} belongs to topic id {position.topic_id}, the broker's is {topic_id}. "
+                "Restore the topic, or start with another database, or remove the topic's stored positions"
+            )
+    return Positions(
+        next_offsets={
+            partition: stored[partition].next_offset if partition in stored else None for partition in partitions
+        },
+        topic_ids={topic: topic_ids.get(topic, "") for topic, _ in partitions},
+    )
+
+
+class RunMessage(ConsumerMessage):  # type: ignore[misc]
+    """What travels through Faust for one run. Its own acknowledgement is without effect."""
+
+    def __init__(self, run: FetchedRun, entry: Entry, generation_id: int) -> None:
+        last = run.records[-1]
+        super().__init__(
+            run.topic,
+            run.partition,
+            last.offset,
+            last.timestamp_ms / 1000,
+            0,
+            None,
+            None,
+            # Faust decodes this; the agent takes the run.
+            b"",
+            None,
+            tp=TP(run.topic, run.partition),
+            generation_id=generation_id,
+        )
+        self.run = run
+        self.entry = entry
+
+    def on_final_ack(self, _consumer: Any) -> bool:
+        """Do nothing: that every stream went on does not mean that anything is stored."""
+        return False
+
+
+class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The thread that talks to Kafka."""
+
+    #: Fetches that took records out of the consumer, whether or not anyone received them.
+    drains = 0
+
+    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Mapping[TP, Sequence[Any]]:
+        records: Mapping[TP, Sequence[Any]] = await super()._fetch_records(*args, **kwargs)
+        if records:
+            self.drains += 1
+        return records
+
+    async def move_to(self, positions: Mapping[Partition, int | None]) -> tuple[dict[Partition, int], int]:
+        """Read next from `positions`; return where that is for each partition, and `drains` at that moment."""
+        moved: tuple[dict[Partition, int], int] = await self.call_thread(self._move_to, positions)
+        return moved
+
+    async def _move_to(self, positions: Mapping[Partition, int | None]) -> tuple[dict[Partition, int], int]:
+        consumer = self._ensure_consumer()
+        beginnings = await consumer.beginning_offsets([aiokafka.TopicPartition(*each) for each in positions])
+        reached = {}
+        for partition, position in positions.items():
+            beginning = beginnings[aiokafka.TopicPartition(*partition)]
+            if position is not None and position < beginning:
+                self.log.error(
+                    "records %d to %d of %s/%d were deleted by Kafka's retention before they were stored",
+                    *(position, beginning - 1, *partition),
+                )
+            reached[partition] = beginning if position is None else max(position, beginning)
+        for partition, position in reached.items():
+            consumer.seek(aiokafka.TopicPartition(*partition), position)
+        return reached, self.drains
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Write offsets to Kafka. A failure is no harm: the database has them, and the next commit tells more."""
+        try:
+            await self._ensure_consumer().commit(
+                {aiokafka.TopicPartition(*tp): (offset, "") for tp, offset in offsets.items()}
+            )
+        except KafkaError as error:
+            self.log.warning("Kafka did not take the committed offsets, it will be told again: %r", error)
+            return False
+        return True
+
+
+class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
+    """Hands out one message per fetched run of a partition, and commits what `batch_done` was called for."""
+
+    transport: "Transport"
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.ledger = Ledger()
+        self._topic_ids: Mapping[str, str] = {}
+        #: Where the next run of each partition starts.
+        self._next_offsets: dict[Partition, int] = {}
+        self._drains = 0
+        #: How often a new start was asked for; what is fetched is good only if it has not changed meanwhile.
+        self._starts_asked = 0
+        #: The value of `_starts_asked` that the fetch position answers to; None while records are under way.
+        self._started: int | None = None
+        self._turn = 0
+        self._has_room = asyncio.Event()
+        super().__init__(*args, **kwargs)
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # Reading.
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, RunMessage]]:
+        """Yield what one fetch brings, a message per partition.
+
+        When it is left early, for whatever reason, the rest is read again from the stored positions.
+        """
+        if not self.ledger.unfinished:
+            self.transport.on_progress()
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)
+        if self.should_stop or not await self._has_room_for_more(timeout):
+            return
+        asked = self._starts_asked
+        if self._started != asked:
+            if not await self._start_from_stored_positions():
+                return
+            self._started = asked
+        if self._starts_asked != asked:
+            return
+        self._started = None
+        generation_id = self.app.consumer_generation_id
+        fetched, active = await self._wait_next_records(timeout)
+        if self.should_stop or fetched is None:
+            return
+        if fetched:
+            self._drains += 1
+        for tp in self._in_turn(fetched):
+            if not self._may_hand_out(asked, generation_id):
+                return
+            if active is not None and tp not in active and tp not in self._buffered_partitions:
+                return
+            if records := fetched[tp]:
+                yield tp, self._hand_out(tp, records, generation_id)
+        if self._may_hand_out(asked, generation_id):
+            self._started = asked
+
+    def _may_hand_out(self, asked: int, generation_id: int) -> bool:
+        return bool(
+            self.flow_active
+            and not self.should_stop
+            and self._starts_asked == asked
+            and self.app.consumer_generation_id == generation_id
+            # A fetch that was cancelled goes on in its thread, and what it takes out reaches nobody.
+            and self._thread.drains == self._drains
+        )
+
+    def _in_turn(self, fetched: Mapping[TP, Sequence[Any]]) -> list[TP]:
+        """The partitions, each time starting at another one, so that none is always last."""
+        partitions = sorted(fetched)
+        self._turn += 1
+        start = self._turn % len(partitions) if partitions else 0
+        return partitions[start:] + partitions[:start]
+
+    def _hand_out(self, tp: TP, records: Sequence[Any], generation_id: int) -> RunMessage:
+        partition = (tp.topic, tp.partition)
+        first_offset = self._next_offsets[partition]
+        if records[0].offset < first_offset:
+            raise Stop(
+                f"offsets of {tp.topic}/{tp.partition} went back from {first_offset} to {records[0].offset}: "
+                "the topic lost records or was created again. Check the broker before starting the worker"
+            )
+        run = FetchedRun(
+            topic=tp.topic,
+            partition=tp.partition,
+            first_offset=first_offset,
+            next_offset=records[-1].offset + 1,
+            records=tuple(
+                FetchedRecord(r.offset, r.timestamp or 0, r.key, r.value, tuple(r.headers)) for r in records
+            ),
+            topic_id=self._topic_ids.get(tp.topic, ""),
+        )
+        entry = self.ledger.hand_out(partition, first_offset, run.next_offset, _size_bytes(run))
+        self._next_offsets[partition] = run.next_offset
+        self.transport.on_bytes_in_flight(self.ledger.unfinished_bytes)
+        # Faust's fetch loop would drop what it takes for a repetition, and note gaps that we don't use.
+        self._read_offset[tp] = None
+        return RunMessage(run, entry, generation_id)
+
+    async def _has_room_for_more(self, timeout: float) -> bool:
+        """Whether fewer bytes than the limit are in flight; waits up to `timeout` seconds for that."""
+        if self.ledger.unfinished_bytes < self.transport.bytes_in_flight:
+            return True
+        self._has_room.clear()
+        try:
+            await asyncio.wait_for(self._has_room.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _start_from_stored_positions(self) -> bool:
+        """Move every assigned partition to its stored position. False if it has to be tried again."""
+        assigned = {(tp.topic, tp.partition) for tp in self.assignment()}
+        if not assigned:
+            return True
+        try:
+            positions = await self.transport.read_positions(assigned)
+            reached, drains = await self._thread.move_to(positions.next_offsets)
+        except IllegalStateError:
+            return False  # Taken away meanwhile: the next assignment asks for a new start.
+        except (Unavailable, KafkaError) as error:
+            self.log.warning("waiting to learn where to read on: %s", error)
+            self.transport.on_progress()
+            await self.sleep(1.0)
+            return False
+        self.ledger.forget()
+        self._next_offsets = reached
+        self._topic_ids = positions.topic_ids
+        self._drains = drains
+        self._committed_offset.clear()
+        return True
+
+    async def perform_seek(self) -> None:
+        """Ask for a new start: before it fetches again, getmany moves to the stored positions, however long it takes.
+
+        Called by Faust after every assignment, with a time limit that a database in trouble would exceed.
+        """
+        self._starts_asked += 1
+        self.ledger.forget()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Let Faust wait for what agents are storing, commit that, and forget the rest."""
+        try:
+            await super().on_partitions_revoked(revoked)
+        finally:
+            self._starts_asked += 1
+            self.ledger.forget()
+
+    # Finishing and committing.
+
+    def batch_done(self, message: RunMessage) -> bool:
+        """Make a run committable, after it was stored. False if its partition was taken away meanwhile."""
+        alive = self.ledger.finish(message.entry)
+        message.acked = True
+        self._release(message)
+        self.transport.on_progress()
+        return alive
+
+    def batch_given_up(self, message: RunMessage) -> None:
+        """Stop waiting for a run that was not stored: it stays uncommitted, and whoever comes next reads it again."""
+        self._release(message)
+
+    def _release(self, message: RunMessage) -> None:
+        self._unacked_messages.discard(message)
+        self.transport.on_bytes_in_flight(self.ledger.unfinished_bytes)
+        self._has_room.set()
+        notify(self._waiting_for_ack)
+
+    def ack(self, _message: Any) -> bool:
+        """Do nothing: see batch_done."""
+        return False
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[TP]:
+        return [
+            TP(*partition)
+            for partition in self.ledger.partitions()
+            if topics is None or partition in topics or partition[0] in topics
+        ]
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self.ledger.committable((tp.topic, tp.partition))
+
+    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:  # noqa: ARG002
+        ours = self.assignment()
+        committable = {tp: offset for tp, offset in offsets.items() if tp in ours}
+        if not committable or not await self._commit(committable):
+            return False
+        self._committed_offset.update(committable)
+        return True
+
+    async def _add_gap(self, *_: Any) -> None:
+        """Do nothing: a run covers the gaps before and between its records."""
+
+    def verify_event_path(self, *_: Any) -> None:
+        """Do nothing: Faust's own detector reports idle partitions as faults; ours is the worker's watchdog."""
+
+
+class Transport(faust_aiokafka.Transport):  # type: ignore[misc]
+    """Kafka by aiokafka with our consumer, and what that asks of the rest of the worker."""
+
+    Consumer = Consumer
+
+    def __init__(
+        self,
+        app: faust.App,
+        *,
+        read_positions: Callable[[Collection[Partition]], Awaitable[Positions]],
+        bytes_in_flight: int,
+        on_progress: Callable[[], None],
+        on_bytes_in_flight: Callable[[int], None],
+    ) -> None:
+        super().__init__(app.conf.broker_consumer, app)
+        self.read_positions = read_positions
+        self.bytes_in_flight = bytes_in_flight
+        self.on_progress = on_progress
+        self.on_bytes_in_flight = on_bytes_in_flight
+
+
+def _size_bytes(run: FetchedRun) -> int:
+    return sum(
+        len(record.key or b"") + len(record.value or b"") + sum(len(value) for _, value in record.headers)
+        for record in run.records
+    )
+
+
+#: What we override, call or read that Faust and aiokafka don't promise to keep, with the parameters we count on.
+_PRIVATE_NAMES: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
+    (faust_consumer.Consumer, "getmany", ("timeout",)),
+    (faust_consumer.Consumer, "_wait_next_records", ("timeout",)),
+    (faust_consumer.Consumer, "_drain_messages", ("fetcher",)),
+    (faust_consumer.Consumer, "_add_gap", ("tp", "offset_from", "offset_to")),
+    (faust_consumer.Consumer, "_filter_tps_with_pending_acks", ("topics",)),
+    (faust_consumer.Consumer, "_filter_committable_offsets", ("tps",)),
+    (faust_consumer.Consumer, "_new_offset", ("tp",)),
+    (faust_consumer.Consumer, "_commit_offsets", ("offsets", "start_new_transaction")),
+    (faust_consumer.Consumer, "_commit", ("offsets",)),
+    (faust_consumer.Consumer, "perform_seek", ()),
+    (faust_consumer.Consumer, "on_partitions_revoked", ("revoked",)),
+    (faust_consumer.Consumer, "verify_event_path", ("now", "tp")),
+    (faust_consumer.Consumer, "ack", ("message",)),
+    (ConsumerMessage, "on_final_ack", ("consumer",)),
+    (faust_aiokafka.Consumer, "_new_consumer_thread", ()),
+    (
+        faust_aiokafka.AIOKafkaConsumerThread,
+        "_fetch_records",
+        ("consumer", "active_partitions", "timeout", "max_records"),
+    ),
+    (faust_aiokafka.AIOKafkaConsumerThread, "_ensure_consumer", ()),
+    (faust_aiokafka.AIOKafkaConsumerThread, "_commit", ("offsets",)),
+    (faust_aiokafka.AIOKafkaConsumerThread, "call_thread", ("fun", "args", "kwargs")),
+    (aiokafka.AIOKafkaConsumer, "seek", ("partition", "offset")),
+    (aiokafka.AIOKafkaConsumer, "beginning_offsets", ("partitions",)),
+    (AIOKafkaFetcher, "fetched_records", ("partitions", "timeout", "max_records")),
+)
+_PRIVATE_ATTRIBUTES = (
+    "_unacked_messages",
+    "_buffered_partitions",
+    "_read_offset",
+    "_committed_offset",
+    "_waiting_for_ack",
+    "can_resume_flow",
+    "flow_active",
+)
+
+
+def check_private_names() -> None:
+    """Raise Stop naming what the installed Faust and aiokafka lack of the names that this driver relies on."""
+    missing = []
+    for owner, name, parameters in _PRIVATE_NAMES:
+        function = getattr(owner, name, None)
+        if function is None:
+            missing.append(f"{owner.__module__}.{owner.__name__}.{name}")
+        elif tuple(inspect.signature(function).parameters)[1:] != parameters:
+            missing.append(f"{owner.__module__}.{owner.__name__}.{name}({', '.join(parameters)})")
+    annotated = {name for owner in faust_consumer.Consumer.__mro__ for name in vars(owner).get("__annotations__", {})}
+    missing += [f"faust.transport.consumer.Consumer.{name}" for name in _PRIVATE_ATTRIBUTES if name not in annotated]
+    if missing:
+        raise Stop(
+            f"streams/driver.py relies on names that this Faust {faust.__version__} and aiokafka "
+            f"{aiokafka.__version__} lack: {', '.join(missing)}. Install the versions that pyproject.toml names"
+        )

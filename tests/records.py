@@ -1,0 +1,132 @@
+"""Records as tests need them: valid as they are, and each field can be given."""
+
+import uuid
+from typing import Any
+
+from storage.records import Batch, BatchItem, Example, Label, Prediction, Release, Run, Version
+
+MODEL = "card-reader"
+
+
+def number_id(number: int) -> str:
+    """The id that stands for `number` in a test."""
+    return str(uuid.UUID(int=number))
+
+
+def make_prediction(number: int, **given: Any) -> Prediction:
+    values: dict[str, Any] = {
+        "id": number_id(number),
+        "model": MODEL,
+        "version": "1",
+        "time_us": 1_000_000 * number,
+        "output": {"number": "4111"},
+        "confidence": 0.9,
+        "input": {"image": f"image {number}"},
+        "input_uri": None,
+        "features": None,
+        "latency_us": None,
+        "tags": {},
+        "subject": f"subject-{number}",
+    }
+    return Prediction(**(values | given))
+
+
+def make_run(number: int = 1, **given: Any) -> Run:
+    values: dict[str, Any] = {
+        "id": number_id(number),
+        "model": MODEL,
+        "status": "waiting",
+        "reason": "The correction rate has risen.",
+        "signal_id": None,
+        "batch_id": None,
+        "champion": "1",
+        "candidate": None,
+        "dataset_hash": None,
+        "verdict": None,
+        "verdict_reason": None,
+        "seed": 7,
+        "opened_us": 1_000_000 + number,
+        "decided_us": None,
+    }
+    return Run(**(values | given))
+
+
+def make_batch(number: int = 1, **given: Any) -> Batch:
+    values: dict[str, Any] = {
+        "id": number_id(number),
+        "model": MODEL,
+        "status": "draft",
+        "run_id": None,
+        "quantity": 3,
+        "unit_price": "0.05",
+        "currency": "USD",
+        "guide": "Write down what is there.",
+        "guide_version": "1",
+        "policy": {"seed": 7},
+        "reason": "A run waits for it.",
+        "created_us": 1_000_000 + number,
+    }
+    return Batch(**(values | given))
+
+
+def make_item(number: int, **given: Any) -> BatchItem:
+    values: dict[str, Any] = {
+        "prediction_id": number_id(number),
+        "part": "corrected",
+        "reasons": ["A user corrected it."],
+        "score": 0.5,
+        "inclusion": None,
+        "group": f"subject-{number}",
+    }
+    return BatchItem(**(values | given))
+
+
+def make_label(number: int, **given: Any) -> Label:
+    values: dict[str, Any] = {
+        "prediction_id": number_id(number),
+        "label": {"number": "4111"},
+        "labeler": "labeler-1",
+        "labeled_us": 5_000_000,
+    }
+    return Label(**(values | given))
+
+
+def make_example(number: int, **given: Any) -> Example:
+    values: dict[str, Any] = {
+        "id": number_id(number),
+        "model": MODEL,
+        "input": {"image": f"image {number}"},
+        "label": f"label {number}",
+        "group": f"subject-{number}",
+        "role": "training",
+        "part": "founding",
+        "batch_id": None,
+        "created_us": 1_000_000 + number,
+    }
+    return Example(**(values | given))
+
+
+def make_version(version: str, **given: Any) -> Version:
+    values: dict[str, Any] = {
+        "model": MODEL,
+        "version": version,
+        "artifact": f"{MODEL}/{version}",
+        "sha256": "0" * 64,
+        "run_id": None,
+        "dataset_hash": None,
+        "created_us": 1_000_000,
+    }
+    return Version(**(values | given))
+
+
+def make_release(version: str, number: int = 1, **given: Any) -> Release:
+    values: dict[str, Any] = {
+        "id": number_id(number),
+        "model": MODEL,
+        "version": version,
+        "action": "register",
+        "reason": "The first version.",
+        "who": "a person",
+        "time_us": 1_000_000 + number,
+    }
+    return Release(**(values | given))
