@@ -10,8 +10,8 @@ _VARIANT = 0b10 << 62
 def new_id(now_us: int | None = None) -> str:
     """A new UUIDv7 in lower case; `now_us` is the present unless given.
 
-    The 12 bits below the millisecond hold the fraction of it (RFC 9562, section 6.2, method 3), so that ids of one
-    process sort by time to a quarter of a microsecond; the other 62 bits are random.
+    The 12 bits below the millisecond hold the fraction of it (RFC 9562, section 6.2, method 3), so that ids
+    of one process sort by time to a quarter of a microsecond; the other 62 bits are random.
     """
     now_ns = time.time_ns() if now_us is None else now_us * 1000
     milliseconds, rest_ns = divmod(now_ns, 1_000_000)

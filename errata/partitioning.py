@@ -1,4 +1,4 @@
-"""Which partition an event belongs to: the rule of Kafka's own producers, so that a pair always meets in one."""
+"""Which partition an event belongs to: the rule of Kafka's producers, so that a pair meets in one."""
 
 import struct
 

@@ -22,6 +22,7 @@ NOT_SETTINGS = frozenset({"ERRATA_SETTINGS", "ERRATA_ENABLED", "ERRATA_SCREENSHO
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How far a corrected output is from the shown one: the kind of output and the knobs of its distance."""
 
+    #: What the output is, and so how its distance is measured (quality/distances.py).
     kind: Literal["exact", "text", "translation", "number", "set", "fields", "boxes"] = "exact"
     #: `text`: what is counted; `jamo` takes Hangul syllables apart first.
     unit: Literal["character", "jamo"] = "character"
@@ -58,6 +59,7 @@ class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Mining(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a labeling batch is composed and ordered (labeling/mining.py)."""
 
+    #: Predictions in one batch.
     quantity: int = 500
     #: Share drawn uniformly from all predictions, for unbiased numbers.
     audit_share: float = 0.10
@@ -71,9 +73,13 @@ class Mining(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     lookback_seconds: float = 604_800.0
     #: Time after the signal before mining, so that corrections can arrive.
     settle_seconds: float = 600.0
+    #: What one label costs, as a decimal number.
     unit_price: str = "0.05"
+    #: The currency of the price (ISO 4217).
     currency: str = "USD"
+    #: What labelers are told to do.
     guide: str = "Write down what is really in the input. If it cannot be read, flag it as bad_data."
+    #: Raised whenever the guide changes, so that labels made under different guides can be told apart.
     guide_version: str = "1"
 
 
@@ -95,8 +101,11 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     #: `package.module:attribute` of an object that satisfies retrain.trainer.Trainer.
     trainer: str = ""
+    #: Starts every random choice of a run, so that it can be repeated.
     seed: int = 0
+    #: Optimiser steps of a run.
     steps: int = 1500
+    #: Examples in one minibatch.
     batch_examples: int = 64
     #: Share of each minibatch drawn from examples older than this run's batch.
     replay_share: float = 0.5
@@ -120,33 +129,46 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where Kafka is and how to reach it."""
 
+    #: One or more `HOST:PORT`, separated by commas.
     bootstrap: str = "127.0.0.1:9092"
+    #: Partitions of each topic that Errata creates; the most workers that can share the work.
     partitions: int = 4
+    #: Copies of each topic that Errata creates.
     replication: int = 1
+    #: A worker that is silent for this long loses its partitions to the others.
     session_timeout_seconds: float = 10.0
+    #: The time that workers have to give up partitions when one joins or leaves.
     rebalance_timeout_seconds: float = 60.0
+    #: How the connection is protected; a password needs `SASL_SSL`.
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
+    #: How the password is proved.
     sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = "SCRAM-SHA-512"
+    #: Who we are to the broker.
     username: str = ""
+    #: Better given by the environment than by a file.
     password: str = ""
+    #: Certificates (PEM) that the broker's is checked against; those of the system if empty.
     ca_file: str = ""
 
 
 class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where Errata remembers: `sqlite:///PATH` or `postgresql+psycopg://USER@HOST/NAME`."""
 
+    #: The address of the database; give one with a password by the environment.
     url: str = "sqlite:///var/errata.db"
 
 
 class Artifacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the files of released versions lie: `DIRECTORY/MODEL/VERSION/`, and `DIRECTORY/MODEL/champion.json`."""
 
+    #: Shared by trainers and by the services that load what is released.
     directory: str = "var/artifacts"
 
 
 class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The stream worker."""
 
+    #: The consumer group of the workers.
     group: str = "errata-intake"
     #: Records fetched from a partition that share one transaction, at most.
     batch_records: int = 2000
@@ -158,22 +180,31 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     watchdog_seconds: float = 300.0
     #: Values of one tag per model and hour before further ones are counted as `__other__`.
     slice_values_per_hour: int = 200
+    #: The address that the metrics are served on; `0.0.0.0` is every one of this machine.
+    metrics_host: str = "127.0.0.1"
+    #: Where Prometheus finds the metrics; 0 turns them off.
     metrics_port: int = 9464
+    #: How often the timers look for work.
     timer_seconds: float = 1.0
 
 
 class Intake(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The HTTP intake for services that cannot speak Kafka."""
 
+    #: The address it listens on; `0.0.0.0` is every one of this machine.
     host: str = "127.0.0.1"
+    #: The port it listens on.
     port: int = 8080
+    #: A larger event is refused.
     event_bytes: int = 262_144
+    #: A larger request is refused.
     batch_bytes: int = 5_242_880
 
 
 class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The training process."""
 
+    #: The consumer group of the trainers.
     group: str = "errata-trainer"
     #: `auto` takes a GPU if there is one.
     device: str = "auto"
@@ -182,7 +213,9 @@ class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Dashboard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The screens for people."""
 
+    #: The address it listens on; `0.0.0.0` is every one of this machine.
     host: str = "127.0.0.1"
+    #: The port it listens on.
     port: int = 8501
     #: Times are stored in UTC and shown in this zone.
     time_zone: str = "Asia/Seoul"

@@ -1,36 +1,35 @@
 """Events as Kafka records and back: the CloudEvents 1.0 Kafka binding with data in JSON.
 
 A record holds one event in binary mode (attributes in `ce_` headers), one in structured mode
-(`application/cloudevents+json`), or a JSON array of them (`application/cloudevents-batch+json`), which is what our
-client sends. The content type tells them apart.
+(`application/cloudevents+json`), or a JSON array of them (`application/cloudevents-batch+json`), which is
+what our client sends. The content type tells them apart.
 
 What cannot be read becomes a Refused with one of these reasons; they are stable, people filter by them:
 
-    reason              what is wrong                                     what the sender does
-    broken_json         not JSON in UTF-8                                 encode with a JSON library
-    not_a_number        NaN, Infinity, or a number beyond 64-bit floats   send null, or leave the field out
-    lone_surrogate      half of a UTF-16 pair, which is no character      send whole characters
-    nul_character       a NUL in a string, which databases refuse         strip NULs
-    integer_too_large   an integer beyond 64 bits                         send it as a string
-    too_deep            nested more than 64 levels                        send it flatter, or as a string
-    too_large           record > 5 MiB, event > 256 KiB, or an input,     put it in a store and send `input_uri`
+    reason              what is wrong                                    what the sender does
+    broken_json         not JSON in UTF-8                                encode with a JSON library
+    not_a_number        NaN, Infinity, or a number beyond 64-bit floats  send null, or leave the field out
+    lone_surrogate      half of a UTF-16 pair, which is no character     send whole characters
+    nul_character       a NUL in a string, which databases refuse        strip NULs
+    integer_too_large   an integer beyond 64 bits                        send it as a string
+    too_deep            nested more than 64 levels                       send it flatter, or as a string
+    too_large           record > 5 MiB, event > 256 KiB, or an input,    store it and send `input_uri`
                         output or correction > 64 KiB
-    empty_record        no value (a tombstone)                            nothing: it deletes, it tells nothing
-    wrong_content_type  neither JSON nor a JSON format of CloudEvents     send one of the three modes
-    wrong_specversion   not CloudEvents 1.0                               set specversion to "1.0"
-    missing_attribute   specversion, type, source, time or data absent    send it
-    missing_id          id, or the prediction_id of feedback, absent      send it
-    bad_id              id or prediction_id is not a UUID                 use a UUID
-    bad_time            not RFC 3339 with a zone, or not in 2000 to 2100  send UTC, like 2026-11-23T06:30:00Z
-    unknown_type        not a type of errata/events.py                    correct the type
-    wrong_type          data does not fit the type; the detail has the    correct the field
-                        path
+    empty_record        no value (a tombstone)                           nothing: it tells nothing
+    wrong_content_type  neither JSON nor a JSON format of CloudEvents    send one of the three modes
+    wrong_specversion   not CloudEvents 1.0                              set specversion to "1.0"
+    missing_attribute   specversion, type, source, time or data absent   send it
+    missing_id          id, or the prediction_id of feedback, absent     send it
+    bad_id              id or prediction_id is not a UUID                use a UUID
+    bad_time            not RFC 3339 with a zone, or outside 2000-2100   send UTC, as 2026-11-23T06:30:00Z
+    unknown_type        not a type of errata/events.py                   correct the type
+    wrong_type          data does not fit the type                       correct the field at the path
 """
 
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, NoReturn
@@ -55,7 +54,7 @@ from errata.events import (
     type_of,
 )
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 JSON_TYPE: Final = "application/json"
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
@@ -65,6 +64,7 @@ RECORD_BYTES: Final = 5 * 1024 * 1024
 EVENT_BYTES: Final = 256 * 1024
 LEVELS: Final = 64
 
+_INTEGER_TOO_LARGE: Final = "an integer exceeds 64 bits: send it as a string"
 #: The part of a record that is too large which its dead letter keeps.
 _KEPT_BYTES: Final = 64 * 1024
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -74,7 +74,7 @@ _END_US: Final = 4_133_980_800_000_000  # The start of 2101.
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An event that cannot be used. `raw` is it as JSON where it can be written so, else the bytes that came."""
+    """An event that cannot be used. `raw` holds it in the JSON format of CloudEvents where that is possible."""
 
     position: int
     reason: str
@@ -90,21 +90,48 @@ class Decoded:
     refused: list[Refused]
 
 
-# --- Encoding ---------------------------------------------------------------------------------------------------
+class _Envelope(Struct, frozen=True, tag_field="type"):
+    """An event as the JSON format of CloudEvents writes it; attributes we do not use are ignored."""
+
+    specversion: Literal["1.0"]
+    id: Id
+    source: Annotated[str, Meta(min_length=1, max_length=1024)]
+    time: Annotated[datetime, Meta(tz=True)]
+
+
+class _Prediction(_Envelope, frozen=True, tag=PREDICTION_V1):
+    data: PredictionData
+
+
+class _Feedback(_Envelope, frozen=True, tag=FEEDBACK_V1):
+    data: FeedbackData
+
+
+class _Voc(_Envelope, frozen=True, tag=VOC_V1):
+    data: VocData
+
+
+_ENVELOPES: Final[dict[type[Data], Callable[..., _Envelope]]] = {
+    PredictionData: _Prediction,
+    FeedbackData: _Feedback,
+    VocData: _Voc,
+}
+
+
+# --- Encoding -----------------------------------------------------------------------------------------------
 
 
 def encode_event(event: Event) -> bytes:
-    """One event in the JSON format of CloudEvents: the value of a structured record, or an element of a batch."""
+    """One event in the JSON format of CloudEvents: the value of a structured record, an element of a batch."""
+    envelope = _ENVELOPES[type(event.data)]
     return encode_json(
-        {
-            "specversion": "1.0",
-            "type": type_of(event.data),
-            "id": event.id,
-            "source": event.source,
-            "time": format_time(event.time_us),
-            "datacontenttype": JSON_TYPE,
-            "data": event.data,
-        }
+        envelope(
+            specversion="1.0",
+            id=event.id,
+            source=event.source,
+            time=_EPOCH + timedelta(microseconds=event.time_us),
+            data=event.data,
+        )
     )
 
 
@@ -143,31 +170,11 @@ def encode_binary(event: Event) -> tuple[list[tuple[str, bytes]], bytes]:
 
 def format_time(time_us: int) -> str:
     """RFC 3339 in UTC with all microseconds, as in `2026-11-23T06:30:00.000001Z`."""
-    return (_EPOCH + timedelta(microseconds=time_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    time = (_EPOCH + timedelta(microseconds=time_us)).replace(tzinfo=None)
+    return f"{time.isoformat(timespec='microseconds')}Z"
 
 
-# --- Decoding ---------------------------------------------------------------------------------------------------
-
-
-class _Envelope(Struct, frozen=True, tag_field="type"):
-    """An event as the JSON format of CloudEvents writes it; attributes we do not use are ignored."""
-
-    specversion: Literal["1.0"]
-    id: Id
-    source: Annotated[str, Meta(min_length=1, max_length=1024)]
-    time: Annotated[datetime, Meta(tz=True)]
-
-
-class _Prediction(_Envelope, frozen=True, tag=PREDICTION_V1):
-    data: PredictionData
-
-
-class _Feedback(_Envelope, frozen=True, tag=FEEDBACK_V1):
-    data: FeedbackData
-
-
-class _Voc(_Envelope, frozen=True, tag=VOC_V1):
-    data: VocData
+# --- Decoding -----------------------------------------------------------------------------------------------
 
 
 _envelope: Final = msgspec.json.Decoder(_Prediction | _Feedback | _Voc)
@@ -176,17 +183,22 @@ _object: Final = msgspec.json.Decoder(dict[str, Raw])
 _anything: Final = msgspec.json.Decoder()
 _text: Final = msgspec.json.Decoder(str)
 _time: Final = msgspec.json.Decoder(Annotated[datetime, Meta(tz=True)])
-_source: Final = msgspec.json.Decoder(Annotated[str, Meta(min_length=1, max_length=1024)])
+_source: Final[msgspec.json.Decoder[str]] = msgspec.json.Decoder(
+    Annotated[str, Meta(min_length=1, max_length=1024)]
+)
 _data: Final = {name: msgspec.json.Decoder(struct) for name, struct in TYPES.items()}
 
 #: What msgspec raises: its own errors are ValueErrors, and so is UnicodeDecodeError.
 _UNREADABLE: Final = (ValueError, RecursionError)
 
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_ATTRIBUTE: Final = re.compile(r"ce_[a-z0-9]+")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _LONG_INTEGER: Final = re.compile(rb"(?<![0-9.eE+])[0-9]{19,}+(?![0-9.eE])")
-_STRUCTURE: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
+_STRUCTURE: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
+#: Finds where a JSON value ends, at the speed of C; what is in it is looked at later.
+_scan: Final = json.JSONDecoder(strict=False, parse_int=len, parse_float=len).scan_once
 _DIGITS_AS_ZEROS: Final = bytes.maketrans(b"123456789", b"000000000")
 _CURLY_AS_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -195,8 +207,8 @@ _ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 def decode_record(headers: Headers, value: bytes | None) -> Decoded:
     """Read a record of any of the three modes. Never raises: each event is either read or refused.
 
-    One bad event of a batch is refused by itself. Only a batch whose array cannot be taken apart is refused whole, at
-    position 0.
+    One bad event of a batch is refused by itself. Only a batch whose array cannot be taken apart is refused
+    whole, at position 0.
     """
     try:
         return _decode_record(headers, value)
@@ -237,23 +249,25 @@ def _decode_each(elements: Iterable[bytes]) -> Decoded:
         try:
             decoded.events.append((position, decode_event(raw)))
         except Malformed as error:
-            decoded.refused.append(Refused(position, error.reason, error.detail, raw))
+            decoded.refused.append(Refused(position, error.reason, error.detail, raw[:EVENT_BYTES]))
     return decoded
 
 
 def _decode_binary(headers: Mapping[str, str], content_type: str, value: bytes) -> Decoded:
     """An event in binary mode, refused in the JSON format so that a dead letter is complete by itself."""
     attributes: dict[str, Any] = {
-        name[3:]: attribute for name, attribute in headers.items() if name.startswith("ce_")
+        name[3:]: attribute for name, attribute in headers.items() if _ATTRIBUTE.fullmatch(name)
     }
     try:
         if content_type and content_type != JSON_TYPE and not content_type.endswith("+json"):
             raise Malformed("wrong_content_type", f"{content_type} is not read: send {JSON_TYPE}")
+        _check_size(value)
         _check_text(value)
-        return _decode_each([encode_json({**attributes, "data": Raw(value)})])
+        _check_json(value)
     except Malformed as error:
-        raw = encode_json({**attributes, "data": value.decode(errors="replace")})
+        raw = encode_json({**attributes, "data": value[:_KEPT_BYTES].decode(errors="replace")})
         return Decoded([], [Refused(0, error.reason, error.detail, raw)])
+    return _decode_each([encode_json({**attributes, "data": Raw(value)})])
 
 
 def decode_event(raw: bytes) -> Event:
@@ -264,7 +278,7 @@ def decode_event(raw: bytes) -> Event:
         and b"\\u0000" not in raw
         and b"0000000000000000000" not in raw.translate(_DIGITS_AS_ZEROS)
     ):
-        # Nothing here can break a limit, so that the typed decoder alone decides. Nearly every event takes this way.
+        # Nothing here can break a limit, so the typed decoder alone decides. Nearly every event goes this way.
         try:
             envelope = _envelope.decode(raw)
             return Event(
@@ -278,12 +292,11 @@ def decode_event(raw: bytes) -> Event:
     return _decode_carefully(raw)
 
 
-# --- The careful way: the same answer, or the reason why there is none ---------------------------------------------
+# --- The careful way: the same answer, or the reason why there is none --------------------------------------
 
 
 def _decode_carefully(raw: bytes) -> Event:
-    if len(raw) > EVENT_BYTES:
-        raise Malformed("too_large", f"the event has {len(raw)} bytes, at most {EVENT_BYTES} are read")
+    _check_size(raw)
     _check_text(raw)
     _check_json(raw)
     try:
@@ -303,6 +316,11 @@ def _decode_carefully(raw: bytes) -> Event:
     _check_inline(attributes["data"])
     _check_integers(raw, data)
     return Event(id=event_id, source=source, time_us=time_us, data=data)
+
+
+def _check_size(raw: bytes) -> None:
+    if len(raw) > EVENT_BYTES:
+        raise Malformed("too_large", f"the event has {len(raw)} bytes, at most {EVENT_BYTES} are read")
 
 
 def _check_text(raw: bytes) -> None:
@@ -329,7 +347,7 @@ def _check_json(raw: bytes) -> None:
 
 
 def _explain_broken(raw: bytes, complaint: str) -> NoReturn:
-    """Tell apart what the standard library's laxer parser reads: it takes NaN and halves of surrogate pairs."""
+    """Say what is wrong, by the standard library's laxer parser: it reads NaN and halves of UTF-16 pairs."""
 
     def refuse_constant(name: str) -> NoReturn:
         raise Malformed("not_a_number", f"{name} is not JSON: send null, or leave the field out")
@@ -340,13 +358,19 @@ def _explain_broken(raw: bytes, complaint: str) -> NoReturn:
             raise Malformed("not_a_number", "a number is too large for 64 bits")
         return number
 
+    def read_integer(text: str) -> int:
+        if len(text) > 20:
+            raise Malformed("integer_too_large", _INTEGER_TOO_LARGE)
+        return int(text)
+
     try:
-        value = json.loads(raw, parse_constant=refuse_constant, parse_float=read_float, parse_int=str)
+        value = json.loads(
+            raw.decode(), parse_constant=refuse_constant, parse_float=read_float, parse_int=read_integer
+        )
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise Malformed(
-            "lone_surrogate", "a string contains half of a UTF-16 pair: send whole characters"
-        ) from None
+        detail = "a string contains half of a UTF-16 pair: send whole characters"
+        raise Malformed("lone_surrogate", detail) from None
     except _UNREADABLE:
         pass
     raise Malformed("broken_json", complaint)
@@ -398,7 +422,10 @@ def _read_time(attributes: Mapping[str, Raw]) -> int:
 
 
 def _microseconds(time: datetime) -> int:
-    """Microseconds since 1970, in integers because floats are not exact. Raises ValueError outside 2000 to 2100."""
+    """Microseconds since 1970, in integers because floats are not exact.
+
+    Raises ValidationError outside the years 2000 to 2100.
+    """
     since = time - _EPOCH
     time_us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     if not _EARLIEST_US <= time_us < _END_US:
@@ -411,7 +438,7 @@ def _read_data(name: str, raw: Raw) -> Data:
         fields = _object.decode(raw)
     except msgspec.ValidationError as error:
         raise Malformed("wrong_type", f"`data`: {error}") from None
-    if name == FEEDBACK_V1 or ("prediction_id" in fields and fields["prediction_id"] != b"null"):
+    if name == FEEDBACK_V1 or bytes(fields.get("prediction_id", b"null")) != b"null":
         fields["prediction_id"] = Raw(
             encode_json(_read_id(fields.get("prediction_id"), "data.prediction_id"))
         )
@@ -426,11 +453,11 @@ def _check_inline(raw: Raw) -> None:
     for field in ("input", "output", "corrected"):
         n_bytes = len(bytes(fields.get(field, b"")))
         if n_bytes > INLINE_BYTES:
-            way = "use input_uri" if field == "input" else "store it and send where"
-            raise Malformed(
-                "too_large",
-                f"`data.{field}` has {n_bytes} bytes, at most {INLINE_BYTES} travel inline: {way}",
+            way = (
+                "store it and use input_uri" if field == "input" else "store it, send its URI (see input_uri)"
             )
+            detail = f"`data.{field}` has {n_bytes} bytes, at most {INLINE_BYTES} travel inline: {way}"
+            raise Malformed("too_large", detail)
 
 
 def _check_integers(raw: bytes, data: Data) -> None:
@@ -450,9 +477,7 @@ def _check_integers(raw: bytes, data: Data) -> None:
         elif isinstance(value, list):
             values.extend(value)
         elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise Malformed(
-                "integer_too_large", f"the integer {str(value)[:24]}… exceeds 64 bits: send a string"
-            )
+            raise Malformed("integer_too_large", _INTEGER_TOO_LARGE)
 
 
 def _read_text(raw: Raw, field: str) -> str:
@@ -479,28 +504,41 @@ def _read_headers(headers: Headers) -> dict[str, str]:
 def _split_array(value: bytes) -> list[bytes]:
     """The elements of a JSON array by its commas, whatever is wrong inside them.
 
-    Raises Malformed when its brackets and strings do not match, or when it is no array.
+    Raises Malformed when its brackets and quotes do not match, or when it is no array.
     """
-    text = value.strip(b" \t\r\n")
-    if not text.startswith(b"["):
+    # Latin-1 gives every byte a character, so that positions in the text are positions in the bytes.
+    text = value.decode("latin-1").strip(" \t\r\n")
+    if not text.startswith("["):
         raise Malformed("broken_json", "a batch is a JSON array of events")
     elements = []
-    depth, start, end = 0, 1, -1
-    for token in _STRUCTURE.finditer(text):
-        kind = token[0]
-        if kind in b"[{":
-            depth += 1
-        elif kind in b"]}":
-            depth -= 1
-            if depth == 0:
-                end = token.start()
-                break
-        elif kind == b"," and depth == 1:
-            elements.append(text[start : token.start()].strip(b" \t\r\n"))
-            start = token.end()
-    if end != len(text) - 1:
-        raise Malformed(
-            "broken_json", "the batch is not a whole JSON array: its brackets or quotes do not match"
-        )
-    elements.append(text[start:end].strip(b" \t\r\n"))
+    start = 1
+    while True:
+        end = _find_end(text, start)
+        elements.append(text[start:end].strip(" \t\r\n").encode("latin-1"))
+        start = end + 1
+        if text[end] == "]":
+            break
+    if start != len(text):
+        raise Malformed("broken_json", "something follows the JSON array of the batch")
     return elements
+
+
+def _find_end(text: str, start: int) -> int:
+    """Where the comma or bracket is that ends the element of an array which starts at `start`."""
+    try:
+        _, after = _scan(text, start)
+    except (StopIteration, *_UNREADABLE):
+        pass
+    else:
+        if text[after : after + 1] in {",", "]"}:
+            return after
+    depth = 0
+    for token in _STRUCTURE.finditer(text, start):
+        kind = token[0]
+        if kind in "[{":
+            depth += 1
+        elif depth == 0 and kind in ",]":
+            return token.start()
+        elif kind in "]}":
+            depth -= 1
+    raise Malformed("broken_json", "the batch is not a whole JSON array: its brackets or quotes do not match")

@@ -40,7 +40,7 @@ class NonInferiority:
 
 
 def mcnemar(champion_wrong: npt.NDArray[np.bool_], candidate_wrong: npt.NDArray[np.bool_]) -> PairedTest:
-    """Test exactly and one-sided that the candidate is wrong less often; examples independent (McNemar 1947)."""
+    """Test that the candidate is wrong less often: McNemar's test, exact, one-sided, independent examples."""
     champion_wrong, candidate_wrong = _pair(champion_wrong, candidate_wrong)
     champion_wrong, candidate_wrong = champion_wrong.astype(bool), candidate_wrong.astype(bool)
     fixed = int(np.count_nonzero(champion_wrong & ~candidate_wrong))
@@ -85,7 +85,7 @@ def non_inferiority(
 ) -> NonInferiority:
     """Bound how much worse the candidate is, for losses in 0..1 and otherwise as `mean_difference_interval`.
 
-    Where no example differs there is nothing to draw from. Then a loss that no group has shown may still hit a
+    Where no group differs there is nothing to draw from. Then a loss that no group has shown may still hit a
     share 1 - alpha^(1/groups) of them, which is 3 % at 100 groups, and `low` and `high` say so.
     """
     sums, _ = _sum_by_group(champion, candidate, groups)

@@ -13,6 +13,7 @@ followed by R = 0, are false at most once in A predictions on average, at any ti
 count, so neither the order within a batch nor a replay can change the result.
 """
 
+import functools
 import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
@@ -132,11 +133,22 @@ def update(
     log_r = tuple(_add_logs(old, math.log(n)) + ratio for old, ratio in zip(state.log_r, ratios, strict=True))
     log_evidence = _log_mean(log_r)
     alarm = log_evidence >= math.log(detector.events_per_false_alarm)
-    state = replace(
-        _follow_change(state, n, k, ratios, start_us),
+    gain = tuple(max(old + ratio, 0.0) for old, ratio in zip(state.gain, ratios, strict=True))
+    state = DetectorState(
         log_r=_NO_EVIDENCE if alarm else log_r,
         n=state.n + n,
         k=state.k + k,
+        reference_n=state.reference_n,
+        reference_k=state.reference_k,
+        ceiling=ceiling,
+        gain=gain,
+        # A gain that falls to 0 starts over: its change lies ahead.
+        gain_n=tuple(old + n if gain[place] else 0 for place, old in enumerate(state.gain_n)),
+        gain_k=tuple(old + k if gain[place] else 0 for place, old in enumerate(state.gain_k)),
+        gain_since_us=tuple(
+            (old if state.gain[place] else start_us) if gain[place] else None
+            for place, old in enumerate(state.gain_since_us)
+        ),
     )
     return Update(state, log_evidence, alarm, state.change)
 
@@ -170,32 +182,8 @@ def _log_likelihood_ratios(n: int, k: int, ceiling: float) -> tuple[float, ...]:
     return tuple(ratios)
 
 
-def _follow_change(
-    state: DetectorState, n: int, k: int, ratios: tuple[float, ...], start_us: int | None
-) -> DetectorState:
-    """Add a batch to each alternative's gain; one that falls to 0 starts over, its change lies ahead."""
-    rows: list[tuple[float, int, int, int | None]] = []
-    for place, ratio in enumerate(ratios):
-        gained = state.gain[place] + ratio
-        if gained <= 0:
-            rows.append((0.0, 0, 0, None))
-            continue
-        since_us = start_us if state.gain[place] == 0 else state.gain_since_us[place]
-        rows.append((gained, state.gain_n[place] + n, state.gain_k[place] + k, since_us))
-    return replace(
-        state,
-        gain=tuple(row[0] for row in rows),
-        gain_n=tuple(row[1] for row in rows),
-        gain_k=tuple(row[2] for row in rows),
-        gain_since_us=tuple(row[3] for row in rows),
-    )
-
-
 def _log_mean(log_values: tuple[float, ...]) -> float:
-    total = -math.inf
-    for log_value in log_values:
-        total = _add_logs(total, log_value)
-    return total - math.log(len(log_values))
+    return functools.reduce(_add_logs, log_values) - math.log(len(log_values))
 
 
 def _add_logs(a: float, b: float) -> float:

@@ -103,11 +103,11 @@ def read_items(c: Connection, batch_id: str) -> list[BatchItem]:
 
 
 def list_ordered_predictions(c: Connection, model: str) -> set[str]:
-    """Ids of the predictions of `model` that are in any batch: none is bought twice."""
+    """Ids of the predictions of `model` in batches that were not rejected: none is paid for twice."""
     query = (
         select(batch_items.c.prediction_id)
         .join(batches, batches.c.id == batch_items.c.batch_id)
-        .where(batches.c.model == model)
+        .where(batches.c.model == model, batches.c.status != "rejected")
     )
     return set(c.execute(query).scalars())
 

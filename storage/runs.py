@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from errata.events import encode_json
 from storage.errors import NotFound
@@ -22,6 +22,14 @@ def open_run(c: Connection, run: Run) -> None:
 def get_run(c: Connection, run_id: str) -> Run:
     """One run; raises NotFound."""
     row = c.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+    if row is None:
+        raise NotFound("run", run_id)
+    return _to_run(row)
+
+
+def lock_run(c: Connection, run_id: str) -> Run:
+    """One run that no other transaction changes before the end of this one; raises NotFound."""
+    row = c.execute(select(runs).where(runs.c.id == run_id).with_for_update()).one_or_none()
     if row is None:
         raise NotFound("run", run_id)
     return _to_run(row)
@@ -118,7 +126,7 @@ def read_cases(
     limit: int | None = None,
 ) -> list[Case]:
     """Cases of a run; those whose distance changed most come first."""
-    gain = cases.c.champion_ppm - cases.c.candidate_ppm
+    change_ppm = func.abs(cases.c.champion_ppm - cases.c.candidate_ppm)
     query = select(cases).where(cases.c.run_id == run_id).limit(limit)
     if change is not None:
         query = query.where(cases.c.change == change)
@@ -132,7 +140,7 @@ def read_cases(
             champion_ppm=row.champion_ppm,
             candidate_ppm=row.candidate_ppm,
         )
-        for row in c.execute(query.order_by((gain * gain).desc(), cases.c.example_id))
+        for row in c.execute(query.order_by(change_ppm.desc(), cases.c.example_id))
     ]
 
 

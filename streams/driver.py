@@ -58,12 +58,8 @@ class FetchedRun:
     topic_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPosition:
-    """Up to where a partition is stored, and of which topic: one of the same name may have been created since."""
-
-    next_offset: int
-    topic_id: str
+#: Where a partition is stored up to (its next offset), and the id of the topic that this offset belongs to.
+StoredPosition = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +80,17 @@ def choose_positions(
     Raises Stop when a stored position belongs to another topic than the one that now has its name.
     """
     for partition in partitions:
-        position, topic_id = stored.get(partition), topic_ids.get(partition[0], "")
-        if position is not None and position.topic_id and topic_id and position.topic_id != topic_id:
+        next_offset, stored_id = stored.get(partition, (0, ""))
+        topic_id = topic_ids.get(partition[0], "")
+        if stored_id and topic_id and stored_id != topic_id:
             raise Stop(
-                f"topic {partition[0]} was deleted and created again: its stored position {position.next_offset} of "
-                f"partition {partition[1]} belongs to topic id {position.topic_id}, the broker's is {topic_id}. "
+                f"topic {partition[0]} was deleted and created again: the stored position {next_offset} of partition "
+                f"{partition[1]} belongs to the topic with id {stored_id}, the broker's has {topic_id}. "
                 "Restore the topic, or start with another database, or remove the topic's stored positions"
             )
     return Positions(
         next_offsets={
-            partition: stored[partition].next_offset if partition in stored else None for partition in partitions
+            partition: stored[partition][0] if partition in stored else None for partition in partitions
         },
         topic_ids={topic: topic_ids.get(topic, "") for topic, _ in partitions},
     )
@@ -448,8 +445,12 @@ def check_private_names() -> None:
             missing.append(f"{owner.__module__}.{owner.__name__}.{name}")
         elif tuple(inspect.signature(function).parameters)[1:] != parameters:
             missing.append(f"{owner.__module__}.{owner.__name__}.{name}({', '.join(parameters)})")
-    annotated = {name for owner in faust_consumer.Consumer.__mro__ for name in vars(owner).get("__annotations__", {})}
-    missing += [f"faust.transport.consumer.Consumer.{name}" for name in _PRIVATE_ATTRIBUTES if name not in annotated]
+    annotated = {
+        name for owner in faust_consumer.Consumer.__mro__ for name in vars(owner).get("__annotations__", {})
+    }
+    missing += [
+        f"faust.transport.consumer.Consumer.{name}" for name in _PRIVATE_ATTRIBUTES if name not in annotated
+    ]
     if missing:
         raise Stop(
             f"streams/driver.py relies on names that this Faust {faust.__version__} and aiokafka "

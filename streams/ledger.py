@@ -39,7 +39,9 @@ class Ledger:
         """Note that a run is on its way to be stored; it must start where the one before it ended."""
         entries = self._entries.setdefault(partition, deque())
         if entries and entries[-1].next_offset != first_offset:
-            raise ValueError(f"{partition}: a run from {first_offset} can't follow one to {entries[-1].next_offset}")
+            raise ValueError(
+                f"{partition}: a run from {first_offset} can't follow one to {entries[-1].next_offset}"
+            )
         entry = Entry(partition, first_offset, next_offset, size_bytes)
         entries.append(entry)
         self.unfinished += 1

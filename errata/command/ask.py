@@ -1,6 +1,5 @@
 """`errata report | verify | replay | runs`: questions to a live system, and events from a file."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -74,7 +73,7 @@ def replay(
     from errata.command.replaying import replay_file
 
     settings = session_of(context).settings
-    sent, refused = replay_file(settings, file, os.environ)
+    sent, refused = replay_file(settings, file)
     for line, reason in refused:
         sys.stderr.write(f"line {line}: {reason}\n")
     sys.stdout.write(f"{sent} events sent, {len(refused)} refused\n")

@@ -99,7 +99,8 @@ def _run(session: Session, directory: Path, children: Children, view: View, head
     settings = session.settings
     port = int(settings.broker.bootstrap.rsplit(":", 1)[1])
     log = directory / "log" / "broker.log"
-    children.adopt("broker", start_local_broker(port, log), log)
+    # It holds nothing that a farewell could save, and is slow to take one.
+    children.adopt("broker", start_local_broker(port, log), log, patience_seconds=0)
     migrate(settings.database.url)
     wait_for_broker(settings.broker.bootstrap, 30)
     view.say(f"Broker (in memory) at {settings.broker.bootstrap}; database {settings.database.url}.")
@@ -164,7 +165,7 @@ def finish(demo: Demo) -> int:
     demo.view.say("The services close; what they sent is being counted.")
     sent = 0
     for name in ("card-reader", "translator"):
-        demo.children.stop_one(name, patience_seconds=40)
+        demo.children.stop_one(name)
         sent += read_sent(demo.directory / f"{name}.json")
     demo.wait(lambda now: now.events >= sent, f"all {sent} events that were sent")
     numbers = demo.numbers()

@@ -21,6 +21,8 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    #: How long it may take to end after it was asked to; then it is ended by force.
+    patience_seconds: float
 
     def last_lines(self, count: int = 15) -> str:
         """The end of its log."""
@@ -41,7 +43,7 @@ class Children:
         self._children: list[Child] = []
         log_directory.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, arguments: Sequence[str], environ: Mapping[str, str] | None = None) -> Child:
+    def start(self, name: str, arguments: Sequence[str], patience_seconds: float = 40.0) -> Child:
         """Start `arguments` with its output in LOGS/name.log."""
         log = self._logs / f"{name}.log"
         with log.open("ab") as output:
@@ -50,14 +52,14 @@ class Children:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._environ | dict(environ or {}),
+                env=self._environ,
                 start_new_session=True,
             )
-        return self.adopt(name, process, log)
+        return self.adopt(name, process, log, patience_seconds)
 
-    def adopt(self, name: str, process: subprocess.Popen[bytes], log: Path) -> Child:
+    def adopt(self, name: str, process: subprocess.Popen[bytes], log: Path, patience_seconds: float) -> Child:
         """Watch and stop a process that something else started for us."""
-        child = Child(name, process, log)
+        child = Child(name, process, log, patience_seconds)
         self._children.append(child)
         return child
 
@@ -68,16 +70,17 @@ class Children:
             if code is not None:
                 raise Stop(f"{child.name} ended with status {code}; the end of {child.log}:\n{child.last_lines()}")
 
-    def stop_one(self, name: str, patience_seconds: float = 30.0) -> int | None:
-        """Ask the child to end, wait, and end it by force only when its time is up."""
+    def stop_one(self, name: str) -> int | None:
+        """Ask the child to end, wait, end it by force only when its time is up, and return its exit status."""
         child = next(child for child in self._children if child.name == name)
         self._children.remove(child)
-        return _stop(child.process, patience_seconds)
+        return _stop(child.process, child.patience_seconds)
 
-    def stop_all(self, patience_seconds: float = 30.0) -> None:
+    def stop_all(self) -> None:
         """Stop every child, last started first."""
         while self._children:
-            _stop(self._children.pop().process, patience_seconds)
+            child = self._children.pop()
+            _stop(child.process, child.patience_seconds)
 
 
 def _stop(process: subprocess.Popen[bytes], patience_seconds: float) -> int | None:

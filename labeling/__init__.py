@@ -1,0 +1,1 @@
+"""What we ask people: which predictions to label, in which batches, and whether what comes back is good."""

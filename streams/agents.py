@@ -1,0 +1,196 @@
+"""One agent per topic: each run of records is stored, for as long as that takes, and then finished for Kafka."""
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from errata.errors import Unavailable
+from streams.driver import FetchedRun, Positions, RunMessage, StoredPosition, choose_positions
+from streams.ledger import Partition
+from streams.metrics import Metrics
+from streams.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+#: The exit status of a worker that must not go on: its supervisor starts another, which reads everything again.
+EXIT_BROKEN = 70
+
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 5.0
+#: How often a transaction under way is looked at while the worker is asked to let go.
+_LOOK_SECONDS = 0.2
+
+T = TypeVar("T")
+
+StoreRun = Callable[[FetchedRun], None]
+StoredPositions = Callable[[Sequence[Partition]], Mapping[Partition, StoredPosition]]
+ReadTopicIds = Callable[[tuple[str, ...]], Mapping[str, str]]
+
+
+class RunConsumer(Protocol):
+    """What an agent needs of streams.driver.Consumer."""
+
+    flow_active: bool
+
+    def batch_done(self, message: RunMessage) -> bool:
+        """Make a stored run committable."""
+
+    def batch_given_up(self, message: RunMessage) -> None:
+        """Let go of a run that was not stored."""
+
+
+async def store_runs(events: AsyncIterator[Any], consumer: RunConsumer, storing: "Storing") -> None:
+    """Store the run of each event, one after another. Never raises: an agent's error would count as its success."""
+    async for event in events:
+        message: RunMessage = event.message
+        if await storing.store(message.run, is_draining=lambda: not consumer.flow_active):
+            consumer.batch_done(message)
+        else:
+            consumer.batch_given_up(message)
+
+
+class Storing:
+    """The one thread that touches the database for the stream, and what is done about its errors.
+
+    Unavailable: tried again for ever, with growing pauses. Anything else: the process ends by `end_process`, since
+    going on could lose data, and what was not stored is read again by the next process.
+    """
+
+    def __init__(
+        self,
+        store_run: StoreRun,
+        stored_positions: StoredPositions,
+        read_topic_ids: ReadTopicIds,
+        *,
+        drain_seconds: float,
+        metrics: Metrics,
+        progress: Progress,
+        end_process: Callable[[int], Any] = os._exit,
+        monotonic: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._store_run = store_run
+        self._stored_positions = stored_positions
+        self._read_topic_ids = read_topic_ids
+        self._drain_seconds = drain_seconds
+        self._metrics = metrics
+        self._progress = progress
+        self._end_process = end_process
+        self._monotonic = monotonic
+        self._rng = rng or random.Random()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="storing")
+        self._unavailable_since: float | None = None
+
+    async def store(self, run: FetchedRun, is_draining: Callable[[], bool]) -> bool:
+        """Store a run, however long it takes. False when it was given up.
+
+        It is given up `drain_seconds` after `is_draining` became true, or because the process should have ended. The
+        transaction under way may still commit then; it is fenced by the position in the database.
+        """
+        patience = _Patience(is_draining, self._drain_seconds, self._monotonic)
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        while True:
+            started = self._monotonic()
+            attempt = self._in_thread(partial(self._store_run, run))
+            while not attempt.done():
+                await asyncio.wait({attempt}, timeout=_LOOK_SECONDS)
+                if not attempt.done() and patience.is_over():
+                    attempt.add_done_callback(_hear_error)
+                    return self._give_up(run)
+            error = attempt.exception()
+            if error is None:
+                self._note_available()
+                self._metrics.count_stored(run.topic, len(run.records), self._monotonic() - started)
+                return True
+            if not isinstance(error, Unavailable):
+                self._end(error, f"storing {_name(run)}")
+                return False
+            self._note_unavailable(error)
+            if patience.is_over():
+                return self._give_up(run)
+            await asyncio.sleep(pause_seconds * self._rng.uniform(0.5, 1.0))
+            pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+    async def read_positions(self, partitions: Collection[Partition]) -> Positions:
+        """Where to read on. Raises Unavailable while the database or the broker does not tell."""
+        try:
+            positions = await self._in_thread(partial(self._choose_positions, sorted(partitions)))
+        except Unavailable as error:
+            self._note_unavailable(error)
+            raise
+        except Exception as error:
+            self._end(error, "reading the stored positions")
+            raise
+        self._note_available()
+        return positions
+
+    def close(self) -> None:
+        """Let the thread end after what it does now."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _choose_positions(self, partitions: Sequence[Partition]) -> Positions:
+        topic_ids = self._read_topic_ids(tuple(sorted({topic for topic, _ in partitions})))
+        return choose_positions(partitions, self._stored_positions(partitions), topic_ids)
+
+    def _in_thread(self, act: Callable[[], T]) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._thread, act)
+
+    def _give_up(self, run: FetchedRun) -> bool:
+        logger.warning("gave up storing %s to let go of its partition; it will be read again", _name(run))
+        self._metrics.count_given_up()
+        return False
+
+    def _note_unavailable(self, error: Unavailable) -> None:
+        """Say once per episode what the worker waits for. An answer, even this one, is a sign of life."""
+        self._progress.beat()
+        if self._unavailable_since is None:
+            self._unavailable_since = self._monotonic()
+            logger.warning("waiting, nothing is lost: %s", error)
+        self._metrics.set_unavailable_seconds(max(1e-3, self._monotonic() - self._unavailable_since))
+
+    def _note_available(self) -> None:
+        if self._unavailable_since is not None:
+            logger.warning("going on after %.1f s of waiting", self._monotonic() - self._unavailable_since)
+            self._unavailable_since = None
+            self._metrics.set_unavailable_seconds(0.0)
+
+    def _end(self, error: BaseException, doing: str) -> None:
+        logger.critical("the worker ends, %s failed: %s", doing, error, exc_info=error)
+        logging.shutdown()
+        self._end_process(EXIT_BROKEN)
+
+
+class _Patience:
+    """Tells when draining has gone on for too long."""
+
+    def __init__(
+        self, is_draining: Callable[[], bool], seconds: float, monotonic: Callable[[], float]
+    ) -> None:
+        self._is_draining = is_draining
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._draining_since: float | None = None
+
+    def is_over(self) -> bool:
+        if not self._is_draining():
+            self._draining_since = None
+            return False
+        if self._draining_since is None:
+            self._draining_since = self._monotonic()
+        return self._monotonic() - self._draining_since >= self._seconds
+
+
+def _hear_error(attempt: "asyncio.Future[None]") -> None:
+    """Take the outcome that nobody waits for, so that asyncio does not complain of it."""
+    if not attempt.cancelled():
+        attempt.exception()
+
+
+def _name(run: FetchedRun) -> str:
+    return f"{run.topic}/{run.partition} offsets {run.first_offset} to {run.next_offset - 1}"

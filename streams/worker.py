@@ -1,0 +1,151 @@
+"""The stream worker as a process: wait for the broker, run the app, end in time."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import faust
+
+from errata.errors import Unavailable
+from errata.settings import Settings
+from errata.topics import ensure_topics, read_topic_ids
+from streams.agents import EXIT_BROKEN, StoredPositions, StoreRun, Storing
+from streams.app import create_app
+from streams.driver import check_private_names
+from streams.metrics import Metrics, MetricsServer
+from streams.progress import Progress, Watchdog
+from streams.timers import Timer, Timers
+
+logger = logging.getLogger(__name__)
+
+#: After being asked to end, the process is gone at the latest after this time.
+_END_SECONDS = 25.0
+
+
+def run_worker(
+    settings: Settings,
+    *,
+    store_run: StoreRun,
+    stored_positions: StoredPositions,
+    timers: Sequence[Timer],
+    end_process: Callable[[int], Any] = os._exit,
+) -> int:
+    """Store events until SIGTERM or SIGINT; return the exit status.
+
+    `store_run` is called in one thread, with one run at a time; it commits the run together with the partition's
+    position, raises Unavailable to be called again, and anything else to end the process. `stored_positions` is
+    called in the same thread. `timers` run in a second thread. Must be called in the main thread, which handles
+    signals. Raises Stop when the worker can't start at all.
+    """
+    check_private_names()
+    metrics, progress = Metrics(), Progress()
+    stalled_seconds = settings.worker.watchdog_seconds
+    with ExitStack() as running:
+        if settings.worker.metrics_port > 0:
+            server = MetricsServer(
+                settings.worker.metrics_port,
+                metrics,
+                lambda: progress.silent_seconds() < stalled_seconds,
+                settings.worker.metrics_host,
+            )
+            server.start()
+            running.callback(server.stop)
+        if not _wait_for_topics(settings):
+            return 0
+        storing = Storing(
+            store_run,
+            stored_positions,
+            partial(read_topic_ids, settings.broker),
+            drain_seconds=settings.worker.drain_seconds,
+            metrics=metrics,
+            progress=progress,
+            end_process=end_process,
+        )
+        running.callback(storing.close)
+        watchdog = Watchdog(progress, stalled_seconds, end_process)
+        watchdog.start()
+        running.callback(watchdog.stop)
+        clockwork = Timers(timers, metrics)
+        clockwork.start()
+        running.callback(clockwork.stop, settings.worker.drain_seconds)
+        return _run_app(settings, storing, metrics, progress, end_process)
+
+
+def _wait_for_topics(settings: Settings) -> bool:
+    """Create missing topics as soon as the broker answers. False if asked to end before it did."""
+    with _asked_to_end() as asked:
+        while not asked.is_set():
+            try:
+                ensure_topics(settings.broker, timeout_seconds=5.0)
+                return not asked.is_set()
+            except Unavailable as error:
+                logger.warning("waiting for the broker: %s", error)
+                asked.wait(1.0)
+    return False
+
+
+@contextmanager
+def _asked_to_end() -> Iterator[threading.Event]:
+    """Within, SIGTERM and SIGINT set the event."""
+    asked = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run_app(
+    settings: Settings,
+    storing: Storing,
+    metrics: Metrics,
+    progress: Progress,
+    end_process: Callable[[int], Any],
+) -> int:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    app = create_app(settings, storing, metrics, progress)
+    worker = _Worker(
+        app,
+        loop=loop,
+        quiet=True,
+        override_logging=False,
+        redirect_stdouts=False,
+        end_process=end_process,
+    )
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else EXIT_BROKEN
+    except Exception:
+        logger.critical("the worker ends", exc_info=True)
+        return EXIT_BROKEN
+
+
+class _Worker(faust.Worker):  # type: ignore[misc]
+    """Faust's worker, which ends in time when asked to."""
+
+    def __init__(self, *args: Any, end_process: Callable[[int], Any], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._end_process = end_process
+
+    def _schedule_shutdown(self, number: signal.Signals) -> None:
+        super()._schedule_shutdown(number)
+        overdue = threading.Timer(_END_SECONDS, self._end_now)
+        overdue.daemon = True
+        overdue.start()
+
+    def _end_now(self) -> None:
+        logger.critical("still not ended %.0f s after being asked to: ending at once", _END_SECONDS)
+        sys.stderr.flush()
+        self._end_process(EXIT_BROKEN)

@@ -1,0 +1,48 @@
+"""Children are started, watched and stopped together, and nothing else is."""
+
+import sys
+
+import pytest
+
+from errata.command.processes import Children, wait_until
+from errata.errors import Stop
+
+SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
+DEAF = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
+]
+
+
+@pytest.fixture
+def children(tmp_path):
+    made = Children(tmp_path, {})
+    yield made
+    made.stop_all()
+
+
+def test_all_children_are_stopped(children):
+    started = [children.start(f"sleep-{number}", SLEEP) for number in range(2)]
+    children.check()
+    children.stop_all()
+    assert all(child.process.poll() is not None for child in started)
+
+
+def test_a_child_that_does_not_listen_is_ended_by_force(children):
+    child = children.start("deaf", DEAF, patience_seconds=0.2)
+    wait_until(lambda: "up" in child.log.read_text(), 10, "the child")
+    children.stop_all()
+    assert child.process.returncode == -9
+
+
+def test_a_child_that_ended_is_reported_with_the_end_of_its_log(children):
+    child = children.start("broken", [sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"])
+    child.process.wait()
+    with pytest.raises(Stop, match=r"broken ended with status 3(.|\n)*no such thing"):
+        children.check()
+
+
+def test_waiting_in_vain_says_for_what():
+    with pytest.raises(Stop, match="in vain for the sun"):
+        wait_until(lambda: False, 0.1, "the sun")
