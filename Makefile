@@ -60,9 +60,9 @@ migrate: $(INSTALLED)  ## Bring the tables of the configured database up to date
 lock: $(INSTALLED)  ## Resolve every dependency again and write requirements.lock
 	scripts/write_lock.sh $(BIN)
 
-screenshots: $(INSTALLED)  ## Take the README's pictures of the screens from a running demo
+screenshots: $(INSTALLED)  ## Take pictures of the dashboard's screens into docs/screenshots
 	scripts/ensure_browser.sh $(BIN)
-	$(BIN)/python -m bench.screenshots
+	ERRATA_SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/dashboard/test_in_chromium.py
 
 clean:  ## Remove what was made, .venv and the demo's data included
 	rm -rf .venv build dist var *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

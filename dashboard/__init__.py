@@ -1,1 +1,1 @@
-"""Let people see: screens for product managers and engineers. It reads; the one thing it writes is a VOC's status."""
+"""Let people see: screens for product managers and engineers. All it writes is the status of a VOC."""

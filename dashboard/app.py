@@ -1,4 +1,4 @@
-"""The dashboard: `streamlit run dashboard/app.py`, with the settings in `$ERRATA_SETTINGS` or `-- --settings FILE`."""
+"""The dashboard: `streamlit run dashboard/app.py -- --settings FILE`; without it, `$ERRATA_SETTINGS`."""
 
 import streamlit as st
 

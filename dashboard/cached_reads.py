@@ -68,8 +68,8 @@ def now_us() -> int:
 
 
 def read_settings() -> Settings:
-    """The settings of this process: `--settings` after `--`, else `$ERRATA_SETTINGS`, else `errata.toml` here."""
-    parser = argparse.ArgumentParser(add_help=False)
+    """The settings of this process: of `-- --settings`, else `$ERRATA_SETTINGS`, else `errata.toml` here."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--settings", type=Path)
     named: Path | None = parser.parse_known_args(sys.argv[1:])[0].settings
     return load_settings(find_settings(named, os.environ), os.environ)
@@ -84,7 +84,9 @@ def time_zone(settings: Settings) -> ZoneInfo:
 def open_once(url: str) -> Database:
     """The one database of this process. Raises Stop when it has no tables yet; that answer is not cached."""
     if current_revision(url) is None:
-        raise Stop("The database has no tables yet: run `errata migrate`, which makes them, and reload this page.")
+        raise Stop(
+            "The database has no tables yet: run `errata migrate`, which makes them, and reload this page."
+        )
     return open_database(url)
 
 
@@ -102,7 +104,7 @@ def list_models() -> list[str]:
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
 def list_versions(model: str) -> list[str]:
-    """Versions of a model that made predictions or were released, the newest first and the champion before all."""
+    """Versions of a model that predicted or were released: the champion, then the newest first."""
     with database().read() as c:
         served = storage.windows.list_versions(c, model)
         released = [version.version for version in storage.releases.list_versions(c, model)]
@@ -115,11 +117,14 @@ def list_versions(model: str) -> list[str]:
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
 def sum_windows(
-    model: str, since_us: int, until_us: int, by: tuple[str, ...] = ("version", "slice")
+    model: str,
+    since_us: int,
+    until_us: int,
+    by: tuple[Literal["version", "slice"], ...] = ("version", "slice"),
 ) -> list[Window]:
     """Windows summed over a span of time."""
     with database().read() as c:
-        return storage.windows.sum_windows(c, model=model, since_us=since_us, until_us=until_us, by=by)
+        return storage.windows.sum_windows(c, model=model, since_us=since_us, until_us=until_us)
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
@@ -190,7 +195,9 @@ def read_cases(run_id: str, change: Change, model: str, limit: int) -> list[tupl
     with database().read() as c:
         cases = storage.runs.read_cases(c, run_id, change=change, limit=limit)
         ids = [case.example_id for case in cases]
-        examples = {example.id: example for example in storage.examples.read_examples(c, model=model, ids=ids)}
+        examples = {
+            example.id: example for example in storage.examples.read_examples(c, model=model, ids=ids)
+        }
     return [(case, examples.get(case.example_id)) for case in cases]
 
 
@@ -233,6 +240,13 @@ def read_voc(inbox: Inbox, limit: int, offset: int = 0, since_us: int | None = N
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def summarise_voc(model: str, since_us: int) -> storage.voc.VocSummary:
+    """The comments on a model in numbers."""
+    with database().read() as c:
+        return storage.voc.summarise_voc(c, model=model, since_us=since_us)
+
+
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
 def get_voc(voc_id: str) -> Voc | None:
     """One comment; None when there is none of this id."""
     with database().read() as c:
@@ -245,7 +259,7 @@ def get_voc(voc_id: str) -> Voc | None:
 def set_voc_status(voc_id: str, status: str) -> None:
     """Change the status of the comment with this id, and forget what was read before."""
     storage.voc.set_status(database(), voc_id, status)
-    for cached in (count_voc, read_voc, get_voc):
+    for cached in (count_voc, read_voc, summarise_voc, get_voc):
         cached.clear()
 
 

@@ -1,7 +1,7 @@
 """Records become tables (pandas) and charts (altair). Pure: what is drawn depends on the arguments alone."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -25,7 +25,7 @@ from quality import histogram
 from quality.distances import PPM
 from quality.intervals import rate_interval, rate_intervals
 from quality.rates import Latency, Number, Numbers, summarise
-from quality.windows import MINUTE_US, Contribution
+from quality.windows import MINUTE_US, add_all
 from storage.ledger import PartitionIntake
 from storage.records import (
     Batch,
@@ -37,9 +37,12 @@ from storage.records import (
     Voc,
     Window,
 )
+from storage.windows import contribution_of
 
 #: A chart has at most this many points of time; wider spans get wider ones.
 POINTS_AT_MOST: Final = 180
+#: Versions that are set side by side; older ones are chosen one by one.
+VERSIONS_SHOWN: Final = 4
 _WIDTHS_MINUTES: Final = (1, 2, 5, 10, 15, 30, 60, 120, 240, 480)
 
 #: The versions in the order of their first appearance; distinguishable without colour vision too.
@@ -49,34 +52,14 @@ _RELEASE_COLOUR: Final = "#4A5560"
 _HEIGHT: Final = 230
 
 
-# --- Numbers of windows -----------------------------------------------------------------------------------------
-
-
-def contribution_of(windows: Iterable[Window]) -> Contribution:
-    """The sum of windows, in the form that `quality.rates.summarise` reads."""
-    rows = list(windows)
-    served = histogram.decode(histogram.merge(row.served for row in rows))
-    shown = histogram.decode(histogram.merge(row.shown for row in rows))
-    return Contribution(
-        n=sum(row.n for row in rows),
-        n_edit=sum(row.n_edit for row in rows),
-        n_accept=sum(row.n_accept for row in rows),
-        n_reject=sum(row.n_reject for row in rows),
-        n_distance=sum(row.n_distance for row in rows),
-        distance_ppm=sum(row.distance_ppm for row in rows),
-        distance_ppm_squares=sum(row.distance_ppm_squares for row in rows),
-        n_served=sum(served.values()),
-        served=served,
-        n_shown=sum(shown.values()),
-        shown=shown,
-    )
+# --- Numbers of windows -------------------------------------------------------------------------------------
 
 
 def numbers_of(windows: Sequence[Window]) -> Numbers:
-    """What people read of windows per minute: QPS is over the minutes from the first to the last that has data."""
+    """What people read of windows per minute; QPS is over the minutes from the first to the last."""
     minutes = [window.minute_us for window in windows if window.n]
     span_us = max(minutes) - min(minutes) + MINUTE_US if minutes else 0
-    return summarise(contribution_of(windows), span_us / 1_000_000)
+    return summarise(add_all(map(contribution_of, windows)), span_us / 1_000_000)
 
 
 def correction_rate(windows: Sequence[Window]) -> Number:
@@ -100,7 +83,7 @@ def online_table(numbers: Numbers, corrected: Number) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Measure", "Value", "95 % interval", "n"])
 
 
-def version_table(by_version: dict[str, Sequence[Window]], champion: str | None) -> pd.DataFrame:
+def version_table(by_version: Mapping[str, Sequence[Window]], champion: str | None) -> pd.DataFrame:
     """The versions of a model side by side, in the given order."""
     rows = []
     for version, windows in by_version.items():
@@ -142,7 +125,7 @@ def slice_table(windows: Sequence[Window]) -> pd.DataFrame:
     )
 
 
-# --- Over time --------------------------------------------------------------------------------------------------
+# --- Over time ----------------------------------------------------------------------------------------------
 
 
 def bucket_width_us(span_us: int) -> int:
@@ -151,6 +134,16 @@ def bucket_width_us(span_us: int) -> int:
         if span_us <= minutes * MINUTE_US * POINTS_AT_MOST:
             return minutes * MINUTE_US
     return _WIDTHS_MINUTES[-1] * MINUTE_US
+
+
+def name_of_width(width_us: int) -> str:
+    """`minute`, `5 minutes`, `2 hours`."""
+    minutes = width_us // MINUTE_US
+    if minutes == 1:
+        return "minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    return "hour" if minutes == 60 else f"{minutes // 60} hours"
 
 
 def over_time(windows: Iterable[Window], width_us: int, zone: ZoneInfo) -> pd.DataFrame:
@@ -299,12 +292,10 @@ def qps_chart(table: pd.DataFrame, marks: pd.DataFrame) -> alt.LayerChart:
     return _layered([_line(table, "qps", "Predictions per second", "~s", tooltip), *_mark_layers(marks)])
 
 
-# --- Offline ----------------------------------------------------------------------------------------------------
+# --- Offline ------------------------------------------------------------------------------------------------
 
 
-def scorecard_table(
-    cards: Sequence[Scorecard], champion: str | None, candidate: str | None
-) -> pd.DataFrame:
+def scorecard_table(cards: Sequence[Scorecard], champion: str | None, candidate: str | None) -> pd.DataFrame:
     """Scorecards side by side: one row per part, before the change, after it, and all."""
     meaning = {
         "before": "From before the change",
@@ -335,7 +326,11 @@ def offline_table(cards: Sequence[Scorecard]) -> pd.DataFrame:
     """The scorecards of one version: measure, value, interval, n."""
     by_part = {card.part: card for card in cards}
     rows = []
-    for part, name in (("all", "Wrong, all"), ("before", "Wrong, before the change"), ("after", "Wrong, after it")):
+    for part, name in (
+        ("all", "Wrong, all"),
+        ("before", "Wrong, before the change"),
+        ("after", "Wrong, after it"),
+    ):
         if part in by_part and by_part[part].n:
             rows.append(_share_row(name, wrong_rate(by_part[part])))
     whole = by_part.get("all") or (cards[0] if cards else None)
@@ -367,7 +362,7 @@ def release_table(releases: Sequence[Release], zone: ZoneInfo) -> pd.DataFrame:
     )
 
 
-# --- Lists ------------------------------------------------------------------------------------------------------
+# --- Lists --------------------------------------------------------------------------------------------------
 
 
 def voc_table(vocs: Sequence[Voc], zone: ZoneInfo, now_us: int) -> pd.DataFrame:
@@ -473,11 +468,13 @@ def dead_letter_table(letters: Sequence[DeadLetter], zone: ZoneInfo) -> pd.DataF
     )
 
 
-# --- Parts of the above -----------------------------------------------------------------------------------------
+# --- Parts of the above -------------------------------------------------------------------------------------
 
 
 def _share_row(name: str, share: Number) -> tuple[str, str, str, str]:
-    interval = percent_range((share.low, share.high)) if share.low is not None and share.high is not None else "–"
+    interval = (
+        percent_range((share.low, share.high)) if share.low is not None and share.high is not None else "–"
+    )
     return name, percent(share.value), interval, number(share.n)
 
 
@@ -513,7 +510,9 @@ def _wall_clock(time_us: int, zone: ZoneInfo) -> pd.Timestamp:
 
 def _time_axis() -> alt.X:
     # The wall clock is drawn as if it were UTC, so that a browser elsewhere shows the same times.
-    return alt.X("time:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(labelOverlap=True, grid=False))
+    return alt.X(
+        "time:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(labelOverlap=True, grid=False)
+    )
 
 
 def _version_colour(table: pd.DataFrame) -> alt.Color:
@@ -535,7 +534,9 @@ def _line(
         .mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(size=18))
         .encode(
             x=_time_axis(),
-            y=alt.Y(f"{measure}:Q", title=name, axis=alt.Axis(format=number_format), scale=alt.Scale(zero=True)),
+            y=alt.Y(
+                f"{measure}:Q", title=name, axis=alt.Axis(format=number_format), scale=alt.Scale(zero=True)
+            ),
             color=_version_colour(table),
             tooltip=tooltip,
         )

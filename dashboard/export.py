@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from dashboard.wording import compact_json, full_moment
 from storage.records import Voc
 
-#: A text that begins with one of these is a formula to a spreadsheet (OWASP ASVS 1.2.10); the full-width signs too.
+#: A text that begins with one of these is a formula to a spreadsheet (OWASP ASVS 1.2.10).
 _FORMULA_SIGNS = frozenset("=+-@\t\r\n\0＝＋－＠")
 
 VOC_COLUMNS = (

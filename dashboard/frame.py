@@ -1,7 +1,8 @@
-"""What the screens share: the guard around them, choosers bound to the URL, and text that is never Markdown."""
+"""What the screens share: the guard around them, choosers bound to the URL, text that is never Markdown."""
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import ParamSpec
 
 import pandas as pd
 import streamlit as st
@@ -10,8 +11,11 @@ from dashboard import cached_reads as reads
 from dashboard.pictures import find_picture
 from dashboard.wording import without_markdown
 from errata.errors import ErrataError, Unavailable
+from quality.windows import MINUTE_US, minute_of
 
-#: Spans of time that can be looked at, in seconds; 0 is everything.
+P = ParamSpec("P")
+
+#: Spans of time that can be looked at, in seconds.
 SPANS: dict[str, int] = {
     "15 min": 900,
     "1 hour": 3600,
@@ -30,15 +34,15 @@ client.edit(prediction_id, corrected={"text": "1284"})
 """
 
 
-def guarded(show: Callable[[], None]) -> Callable[[], None]:
-    """Show a sentence that says what to do, instead of a trace, when the database or the settings do not serve."""
+def guarded(show: Callable[P, None]) -> Callable[P, None]:
+    """Show a sentence that says what to do, not a trace, when the database or the settings do not serve."""
 
     @functools.wraps(show)
-    def show_or_explain() -> None:
+    def show_or_explain(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            show()
+            show(*args, **kwargs)
         except Unavailable as error:
-            st.warning("The database cannot be reached now. This page works again as soon as it can.")
+            st.warning("The database cannot be reached now. Reload this page when it can.")
             st.text(str(error))
         except ErrataError as error:
             st.warning("This page cannot be shown until a person acts.")
@@ -63,11 +67,6 @@ def show_caption(text: str) -> None:
     st.caption(without_markdown(text))
 
 
-def escaped(text: str) -> str:
-    """`text` for a place that reads Markdown, such as a heading or a label."""
-    return without_markdown(text)
-
-
 def show_picture(value: object) -> bool:
     """Show the picture that an input is; False, and nothing, if it is none."""
     picture = find_picture(value)
@@ -90,18 +89,24 @@ def choose_model() -> str | None:
     if not models:
         show_first_event()
         return None
-    chosen: str | None = st.selectbox("Model", models, key="model", bind="query-params", format_func=without_markdown)
+    chosen: str | None = st.selectbox(
+        "Model", models, key="model", bind="query-params", format_func=without_markdown
+    )
     return chosen or models[0]
 
 
-def choose_span(default: str = "24 hours") -> tuple[int, int]:
-    """The span of time to look at, kept in the URL, as microseconds (since, until) on whole minutes."""
+def choose_span(default: str = "24 hours") -> int:
+    """The span of time to look at, in microseconds, kept in the URL."""
     chosen = st.segmented_control(
         "Time", list(SPANS), default=default, key="span", bind="query-params", required=True
     )
-    minute_us = 60_000_000
-    until_us = reads.now_us() // minute_us * minute_us + minute_us
-    return until_us - SPANS[chosen or default] * 1_000_000, until_us
+    return SPANS[chosen or default] * 1_000_000
+
+
+def since_until(span_us: int) -> tuple[int, int]:
+    """The span that ends with the running minute; on whole minutes, so that reads of it can be cached."""
+    until_us = minute_of(reads.now_us()) + MINUTE_US
+    return until_us - span_us, until_us
 
 
 def choose_row(table: pd.DataFrame, ids: Sequence[str], key: str, height: int = 420) -> str | None:
@@ -124,6 +129,6 @@ def choose_row(table: pd.DataFrame, ids: Sequence[str], key: str, height: int = 
 def show_first_event() -> None:
     """How to send the first event, where nothing came yet."""
     st.info("Nothing has come in yet.")
-    show_text("A service sends its first prediction and correction like this, or posts CloudEvents to the HTTP intake:")
+    show_text("A service sends its first prediction and correction like this, or as CloudEvents over HTTP:")
     st.code(_FIRST_EVENT, language="python")
     show_text("Without a service at hand, `errata demo` plays one.")

@@ -17,8 +17,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 def find_picture(value: Any) -> bytes | NDArray[np.uint8] | None:
     """The picture in a JSON value: a PNG file, or grey pixels (height, width); None if there is none.
 
-    A picture is an object with `png` (a PNG file in base64), or with `width`, `height` and `pixels` or `data` (one
-    byte per pixel, deflated or not, in base64).
+    A picture is an object with `png` (a PNG file in base64), or with `width`, `height` and `pixels` or `data`
+    (one byte per pixel, deflated or not, in base64).
     """
     if not isinstance(value, Mapping):
         return None

@@ -1,9 +1,8 @@
-"""How numbers and times are said: with unit, n and interval; times in the reader's zone; loops in a sentence."""
+"""How things are said: numbers with their unit, times in the reader's zone, the loop in a sentence."""
 
 import string
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from datetime import timezone as fixed_zone
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -32,7 +31,7 @@ STEPS: dict[Step, str] = {
 
 def local_time(time_us: int, zone: ZoneInfo) -> datetime:
     """The moment as the reader's wall clock shows it, exact to the microsecond."""
-    epoch = datetime(1970, 1, 1, tzinfo=fixed_zone.utc)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
     return (epoch + timedelta(microseconds=time_us)).astimezone(zone)
 
 
@@ -52,7 +51,7 @@ def full_moment(time_us: int, zone: ZoneInfo) -> str:
 
 
 def ago(time_us: int, now_us: int) -> str:
-    """`12 s ago`, `3 min ago`, `5 h ago`, `2 days ago`; `now` for the future, which clocks that differ produce."""
+    """`12 s ago`, `3 min ago`, `5 h ago`, `2 days ago`; `now` below a second and for clocks that differ."""
     elapsed = now_us - time_us
     return "now" if elapsed < 1_000_000 else f"{span(elapsed)} ago"
 
@@ -130,7 +129,8 @@ def visible_bytes(raw: bytes) -> str:
     r"""Bytes for the eye: UTF-8 as text, anything that is not text or is invisible as `\x00`."""
     text = raw.decode("utf-8", "backslashreplace")
     return "".join(
-        sign if sign == "\n" or sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text
+        sign if sign == "\n" or sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
+        for sign in text
     )
 
 
@@ -156,7 +156,7 @@ def describe_loop(
 ) -> str:
     """What the loop is doing now, in a sentence.
 
-    `signal` is the model's latest, `runs` its runs, latest first, and `batch` the one the latest run waits for.
+    `signal` is the model's latest, `runs` its runs, latest first, `batch` what the latest run waits for.
     """
     run = runs[0] if runs else None
     if run is not None and run.decided_us is None and run.status in ("waiting", "requested", "training"):

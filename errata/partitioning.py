@@ -1,7 +1,13 @@
-"""Which partition an event belongs to: the rule of Kafka's producers, so that a pair meets in one."""
+"""Which topic and partition an event travels by: Kafka's own rule, so that a pair meets in one partition."""
 
 import struct
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
+from errata.events import Data, FeedbackData, PredictionData, VocData
+from errata.topics import FEEDBACK, PREDICTIONS, VOC
+
+_TOPICS: Final[dict[type[Data], str]] = {PredictionData: PREDICTIONS, FeedbackData: FEEDBACK, VocData: VOC}
 _MULTIPLIER = 0x5BD1E995
 _SEED = 0x9747B28C
 _MASK = 0xFFFF_FFFF
@@ -28,3 +34,45 @@ def murmur2(data: bytes) -> int:
         result = (result ^ tail) * _MULTIPLIER & _MASK
     result = (result ^ result >> 13) * _MULTIPLIER & _MASK
     return result ^ result >> 15
+
+
+class Encoded(NamedTuple):
+    """An event in the JSON format of CloudEvents, with the topic and the key that it travels by."""
+
+    topic: str
+    key: str
+    raw: bytes
+
+
+class Record(NamedTuple):
+    """The events that share one batch record, all of one partition."""
+
+    topic: str
+    partition: int
+    events: list[Encoded]
+
+
+def topic_of(data: Data) -> str:
+    """The topic of an event, by its data."""
+    return _TOPICS[type(data)]
+
+
+def gather(
+    events: Iterable[Encoded], partitions: Mapping[str, int], *, record_events: int, record_bytes: int
+) -> list[Record]:
+    """Put events into as few records as the limits allow; those of one partition keep their order.
+
+    `partitions` is the number of partitions of each topic.
+    """
+    records: list[Record] = []
+    filling: dict[tuple[str, int], tuple[Record, int]] = {}
+    for event in events:
+        place = (event.topic, partition_of(event.key, partitions[event.topic]))
+        record, n_bytes = filling.get(place, (None, 0))
+        n_bytes += len(event.raw) + 1
+        if record is None or len(record.events) >= record_events or n_bytes > record_bytes:
+            record, n_bytes = Record(*place, []), len(event.raw) + 1
+            records.append(record)
+        record.events.append(event)
+        filling[place] = (record, n_bytes)
+    return records

@@ -74,7 +74,7 @@ _END_US: Final = 4_133_980_800_000_000  # The start of 2101.
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An event that cannot be used. `raw` holds it in the JSON format of CloudEvents where that is possible."""
+    """An event that cannot be used. `raw` is it in the JSON format of CloudEvents, if possible."""
 
     position: int
     reason: str
@@ -121,10 +121,10 @@ _ENVELOPES: Final[dict[type[Data], Callable[..., _Envelope]]] = {
 # --- Encoding -----------------------------------------------------------------------------------------------
 
 
-def encode_event(event: Event) -> bytes:
-    """One event in the JSON format of CloudEvents: the value of a structured record, an element of a batch."""
+def encode_event(event: Event, encode: Callable[[Any], bytes] = encode_json) -> bytes:
+    """One event in the JSON format of CloudEvents: a structured record, or an element of a batch."""
     envelope = _ENVELOPES[type(event.data)]
-    return encode_json(
+    return encode(
         envelope(
             specversion="1.0",
             id=event.id,
@@ -197,8 +197,9 @@ _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _LONG_INTEGER: Final = re.compile(rb"(?<![0-9.eE+])[0-9]{19,}+(?![0-9.eE])")
 _STRUCTURE: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
+_SPACE: Final = re.compile(r"[ \t\r\n]*+")
 #: Finds where a JSON value ends, at the speed of C; what is in it is looked at later.
-_scan: Final = json.JSONDecoder(strict=False, parse_int=len, parse_float=len).scan_once
+_scanner: Final = json.JSONDecoder(strict=False, parse_int=len, parse_float=len)
 _DIGITS_AS_ZEROS: Final = bytes.maketrans(b"123456789", b"000000000")
 _CURLY_AS_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -278,7 +279,7 @@ def decode_event(raw: bytes) -> Event:
         and b"\\u0000" not in raw
         and b"0000000000000000000" not in raw.translate(_DIGITS_AS_ZEROS)
     ):
-        # Nothing here can break a limit, so the typed decoder alone decides. Nearly every event goes this way.
+        # Nothing here can break a limit, so the typed decoder alone decides: the way of nearly every event.
         try:
             envelope = _envelope.decode(raw)
             return Event(
@@ -329,6 +330,8 @@ def _check_text(raw: bytes) -> None:
         raw.decode()
     except UnicodeDecodeError as error:
         raise Malformed("broken_json", f"byte {error.start} is not UTF-8") from None
+    if raw.count(b"{") + raw.count(b"[") <= LEVELS:
+        return
     brackets = _STRING.sub(b"", raw).translate(_CURLY_AS_SQUARE, _ALL_BUT_BRACKETS)
     for _ in range(LEVELS):
         # Each pass peels the innermost level off.
@@ -511,14 +514,12 @@ def _split_array(value: bytes) -> list[bytes]:
     if not text.startswith("["):
         raise Malformed("broken_json", "a batch is a JSON array of events")
     elements = []
-    start = 1
-    while True:
+    end = 0
+    while text[end] != "]":
+        start = _skip_space(text, end + 1)
         end = _find_end(text, start)
-        elements.append(text[start:end].strip(" \t\r\n").encode("latin-1"))
-        start = end + 1
-        if text[end] == "]":
-            break
-    if start != len(text):
+        elements.append(text[start:end].rstrip(" \t\r\n").encode("latin-1"))
+    if end != len(text) - 1:
         raise Malformed("broken_json", "something follows the JSON array of the batch")
     return elements
 
@@ -526,11 +527,11 @@ def _split_array(value: bytes) -> list[bytes]:
 def _find_end(text: str, start: int) -> int:
     """Where the comma or bracket is that ends the element of an array which starts at `start`."""
     try:
-        _, after = _scan(text, start)
-    except (StopIteration, *_UNREADABLE):
+        after = _skip_space(text, _scanner.raw_decode(text, start)[1])
+    except _UNREADABLE:
         pass
     else:
-        if text[after : after + 1] in {",", "]"}:
+        if text[after : after + 1] in (",", "]"):
             return after
     depth = 0
     for token in _STRUCTURE.finditer(text, start):
@@ -542,3 +543,8 @@ def _find_end(text: str, start: int) -> int:
         elif kind in "]}":
             depth -= 1
     raise Malformed("broken_json", "the batch is not a whole JSON array: its brackets or quotes do not match")
+
+
+def _skip_space(text: str, start: int) -> int:
+    space = _SPACE.match(text, start)
+    return space.end() if space else start

@@ -1,8 +1,8 @@
 """How much a prediction would teach if it were labelled: a score in 0..1 and the sentences that explain it.
 
-score = 0.45 corrected + 0.30 uncertain + 0.15 slice + 0.10 complaint, each term in 0..1. Entropy is left out on purpose:
-with a weak model it chooses worse than chance. Distance from what is labelled has its own share of a batch
-(labeling/mining.py), because as a term of the sum it hurts.
+score = 0.45 corrected + 0.30 uncertain + 0.15 slice + 0.10 complaint, each term in 0..1. Entropy is left
+out on purpose: with a weak model it chooses worse than chance. Distance from what is labelled has its own
+share of a batch (labeling/mining.py), because as a term of the sum it hurts.
 """
 
 from collections import Counter, defaultdict
@@ -129,9 +129,9 @@ def judge_trust(predictions: Sequence[Prediction]) -> Floats:
 
     A first honest form, from what the corrections themselves show; three things lower it:
     - conflict: two users corrected the same input to different values;
-    - loudness: its user gave more than LOUD_SHARE of all corrections, or than LOUD_CORRECTIONS if that is more;
+    - loudness: its user gave more than LOUD_SHARE of all corrections, and more than LOUD_CORRECTIONS;
     - contrariness: its user mainly corrects what the model was sure of, far more than the others do.
-    Corrections without a known user are judged by conflict alone. Whether alike inputs were corrected alike by others
+    Corrections without a known user are judged by conflict alone. Whether others corrected alike inputs alike
     is not looked at yet.
     """
     trust = np.zeros(len(predictions))
@@ -155,16 +155,16 @@ def judge_trust(predictions: Sequence[Prediction]) -> Floats:
 
 def _find_conflicts(corrections: Sequence[Prediction]) -> set[str]:
     """Ids of corrections whose input another user corrected to another value."""
-    by_input: defaultdict[bytes, list[Prediction]] = defaultdict(list)
+    edits: defaultdict[bytes, defaultdict[bytes, list[Prediction]]] = defaultdict(lambda: defaultdict(list))
     for prediction in corrections:
         if prediction.input is not None and prediction.action == "edit":
-            by_input[encode_json(prediction.input)].append(prediction)
-    return {
-        one.id
-        for same in by_input.values()
-        for one in same
-        if any(one.who_id != other.who_id and one.corrected != other.corrected for other in same)
-    }
+            edits[encode_json(prediction.input)][encode_json(prediction.corrected)].append(prediction)
+    conflicts = set()
+    for by_value in edits.values():
+        for value, same in by_value.items():
+            others = {p.who_id for other, alike in by_value.items() if other != value for p in alike}
+            conflicts |= {p.id for p in same if others - {p.who_id}}
+    return conflicts
 
 
 def _judge_slices(

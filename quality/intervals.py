@@ -61,17 +61,37 @@ def mean_interval(
     """
     if n == 0:
         return None
-    if not 0 <= total_squares <= total * (1 + 1e-9) <= n * (1 + 1e-9) ** 2:
+    low, high = mean_intervals(np.array([n]), np.array([total]), np.array([total_squares]), alpha, optimal_n)
+    return float(low[0]), float(high[0])
+
+
+def mean_intervals(
+    n: npt.ArrayLike,
+    total: npt.ArrayLike,
+    total_squares: npt.ArrayLike,
+    alpha: float = 0.05,
+    optimal_n: int = 5000,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the bounds of `mean_interval` for arrays of sums; 0 and 1 at n = 0."""
+    n, total, total_squares = np.broadcast_arrays(
+        *(np.asarray(values, dtype=np.float64) for values in (n, total, total_squares))
+    )
+    slack = 1 + 1e-9
+    if not ((total_squares >= 0) & (total_squares <= total * slack) & (total <= n * slack)).all():
         raise ValueError("a mean needs 0 <= total_squares <= total <= n, that is values in 0..1")
-    mean = min(total / n, 1.0)
-    variance = max(total_squares / n - mean * mean, 0.0)
-    if n * variance < SUFFICIENT_VARIANCE:
-        return rate_interval(n, min(total, n), alpha)
+    low, high = rate_intervals(n, np.minimum(total, n), alpha)
+    count = np.maximum(n, 1)
+    mean = total / count
+    variance = np.maximum(total_squares / count - mean * mean, 0)
     spread = -2 * math.log(alpha)
     rho_squared = (spread + math.log(spread) + 1) / optimal_n
     grown = n * rho_squared + 1
-    half_width = math.sqrt(variance * 2 * grown / (n * n * rho_squared) * math.log(math.sqrt(grown) / alpha))
-    return max(mean - half_width, 0.0), min(mean + half_width, 1.0)
+    half_width = np.sqrt(variance * 2 * grown / (count**2 * rho_squared) * np.log(np.sqrt(grown) / alpha))
+    asymptotic = n * variance >= SUFFICIENT_VARIANCE
+    return (
+        np.where(asymptotic, np.maximum(mean - half_width, 0), low),
+        np.where(asymptotic, np.minimum(mean + half_width, 1), high),
+    )
 
 
 def accepted_counts(n: int, p: float, alpha: float = 0.05) -> tuple[int, int]:

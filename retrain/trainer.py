@@ -94,7 +94,9 @@ def load_trainer(name: str) -> Trainer:
     except AttributeError:
         raise SettingsError(f"{where}: {module_name} has no attribute {attribute}") from None
     if isinstance(trainer, type):
-        raise SettingsError(f"{where} is a class: name an object, such as {attribute.lower()} = {attribute}()")
+        raise SettingsError(
+            f"{where} is a class: name an object, such as {attribute.lower()} = {attribute}()"
+        )
     if not isinstance(trainer, Trainer):
         raise SettingsError(f"{where} must have the methods train and load (retrain/trainer.py: Trainer)")
     return trainer

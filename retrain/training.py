@@ -78,7 +78,9 @@ def fit(
     neither new nor old rows.
     """
     if len(new) + len(old) == 0:
-        raise Malformed("no_examples", "there is nothing to train on: both the new and the old examples are empty")
+        raise Malformed(
+            "no_examples", "there is nothing to train on: both the new and the old examples are empty"
+        )
     identity = _identify(network, new, old, settings, seed, learning_rate, weight_decay)
     network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
@@ -90,7 +92,9 @@ def fit(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for step in range(start, settings.steps):
             generator = _seed_step(seed, step)
-            drawn = [draw_rows(rows, count, generator) for rows, count in ((new, new_draws), (old, old_draws))]
+            drawn = [
+                draw_rows(rows, count, generator) for rows, count in ((new, new_draws), (old, old_draws))
+            ]
             inputs = torch.cat([rows.inputs for rows in drawn])  # (B, ...)
             targets = torch.cat([rows.targets for rows in drawn]).to(device)
             inputs = augment(inputs, generator).to(device)

@@ -8,12 +8,9 @@ from sqlalchemy import Connection, Row, func, select
 
 from errata.events import encode_json
 from storage.errors import Conflict, NotFound
-from storage.insertion import insert_new
+from storage.insertion import insert_new, is_one_of
 from storage.records import Dataset, Example, Role
 from storage.tables import dataset_examples, datasets, examples
-
-#: Values in one `in (...)`; SQLite takes 32,766 in a statement, PostgreSQL 65,535.
-_IDS_PER_QUERY = 10_000
 
 
 def put_examples(c: Connection, new: Sequence[Example]) -> None:
@@ -52,14 +49,9 @@ def read_examples(
     query = select(examples).where(examples.c.model == model).order_by(examples.c.id)
     if role is not None:
         query = query.where(examples.c.role == role)
-    if ids is None:
-        return [_to_example(row) for row in c.execute(query)]
-    wanted = sorted(ids)
-    return [
-        _to_example(row)
-        for start in range(0, len(wanted), _IDS_PER_QUERY)
-        for row in c.execute(query.where(examples.c.id.in_(wanted[start : start + _IDS_PER_QUERY])))
-    ]
+    if ids is not None:
+        query = query.where(is_one_of(c, examples.c.id, sorted(ids)))
+    return [_to_example(row) for row in c.execute(query)]
 
 
 def count_examples(c: Connection, *, model: str) -> dict[tuple[Role, str], int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from sqlalchemy import Connection, Row, func, insert, select, update
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from errata.events import encode_json
 from storage.errors import NotFound
 from storage.insertion import insert_new
-from storage.records import Case, Run, RunStatus, RunStep, Scorecard
+from storage.records import Case, Run, RunStatus, RunStep, Scorecard, Step
 from storage.tables import cases, run_steps, runs, scorecards
 
 
@@ -69,14 +69,14 @@ def put_step(c: Connection, step: RunStep) -> None:
 
 
 def read_steps(c: Connection, run_id: str) -> list[RunStep]:
-    """The arrows a run has taken, in the order of time."""
-    query = select(run_steps).where(run_steps.c.run_id == run_id).order_by(run_steps.c.time_us)
-    return [
+    """The arrows a run has taken, in the order of the loop."""
+    steps = [
         RunStep(
             run_id=row.run_id, step=row.step, evidence=msgspec.json.decode(row.evidence), time_us=row.time_us
         )
-        for row in c.execute(query)
+        for row in c.execute(select(run_steps).where(run_steps.c.run_id == run_id))
     ]
+    return sorted(steps, key=lambda step: get_args(Step).index(step.step))
 
 
 def put_scorecards(c: Connection, new: Sequence[Scorecard]) -> None:

@@ -1,23 +1,32 @@
 """Signals: where each drift detector stands, and what its alarms led to."""
 
 from dataclasses import asdict
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
+from storage.errors import NotFound
 from storage.insertion import insert_new, put_rows
 from storage.records import Signal
 from storage.tables import detector_states, signals
 
 
-def get_detector_state(c: Connection, model: str, version: str, slice: str) -> tuple[str, int] | None:  # noqa: A002
-    """The state (JSON of quality/drift.py) and the time up to which predictions are in it; None at the start."""
+class StoredState(NamedTuple):
+    """Where a detector stands: `state` is JSON of quality/drift.py, with predictions up to `matured_us` in it."""
+
+    state: str
+    matured_us: int
+
+
+def get_detector_state(c: Connection, model: str, version: str, slice: str) -> StoredState | None:  # noqa: A002
+    """Where the detector of a version and slice stands; None at its start."""
     row = c.execute(
         select(detector_states.c.state, detector_states.c.matured_us)
         .where(detector_states.c.model == model)
         .where(detector_states.c.version == version)
         .where(detector_states.c.slice == slice)
     ).one_or_none()
-    return None if row is None else (row.state, row.matured_us)
+    return None if row is None else StoredState(row.state, row.matured_us)
 
 
 def put_detector_state(
@@ -38,6 +47,14 @@ def put_detector_state(
 def put_signal(c: Connection, signal: Signal) -> None:
     """Store an alarm and its decision; the first one of an id stays."""
     insert_new(c, signals, [asdict(signal)])
+
+
+def get_signal(c: Connection, signal_id: str) -> Signal:
+    """One alarm; raises NotFound."""
+    row = c.execute(select(signals).where(signals.c.id == signal_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound("signal", signal_id)
+    return Signal(**row)
 
 
 def read_signals(c: Connection, *, model: str | None = None, limit: int = 100) -> list[Signal]:

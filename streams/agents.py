@@ -1,4 +1,4 @@
-"""One agent per topic: each run of records is stored, for as long as that takes, and then finished for Kafka."""
+"""What an agent does: store each run of records, however long that takes, then finish it for Kafka."""
 
 import asyncio
 import logging
@@ -18,7 +18,8 @@ from streams.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-#: The exit status of a worker that must not go on: its supervisor starts another, which reads everything again.
+#: The exit status of a worker that must not go on: its supervisor starts another, which reads everything
+#: again.
 EXIT_BROKEN = 70
 
 _FIRST_PAUSE_SECONDS = 0.05
@@ -46,7 +47,7 @@ class RunConsumer(Protocol):
 
 
 async def store_runs(events: AsyncIterator[Any], consumer: RunConsumer, storing: "Storing") -> None:
-    """Store the run of each event, one after another. Never raises: an agent's error would count as its success."""
+    """Store the run of each event, one after another. Never raises, because Faust would just go on."""
     async for event in events:
         message: RunMessage = event.message
         if await storing.store(message.run, is_draining=lambda: not consumer.flow_active):
@@ -58,8 +59,8 @@ async def store_runs(events: AsyncIterator[Any], consumer: RunConsumer, storing:
 class Storing:
     """The one thread that touches the database for the stream, and what is done about its errors.
 
-    Unavailable: tried again for ever, with growing pauses. Anything else: the process ends by `end_process`, since
-    going on could lose data, and what was not stored is read again by the next process.
+    Unavailable: tried again for ever, with growing pauses. Anything else: the process ends by `end_process`,
+    since going on could lose data, and what was not stored is read again by the next process.
     """
 
     def __init__(
@@ -90,8 +91,8 @@ class Storing:
     async def store(self, run: FetchedRun, is_draining: Callable[[], bool]) -> bool:
         """Store a run, however long it takes. False when it was given up.
 
-        It is given up `drain_seconds` after `is_draining` became true, or because the process should have ended. The
-        transaction under way may still commit then; it is fenced by the position in the database.
+        It is given up `drain_seconds` after `is_draining` became true, or because the process should have
+        ended. The transaction under way may still commit then; it is fenced by the position in the database.
         """
         patience = _Patience(is_draining, self._drain_seconds, self._monotonic)
         pause_seconds = _FIRST_PAUSE_SECONDS

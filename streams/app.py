@@ -1,4 +1,4 @@
-"""The Faust app of the stream worker, made by a function: nothing is started or connected by importing this."""
+"""The Faust app of the stream worker, made by a function: importing this starts and connects nothing."""
 
 import ssl
 from typing import Any
@@ -12,14 +12,20 @@ from streams.driver import Transport
 from streams.metrics import Metrics
 from streams.progress import Progress
 
-#: 23 days. Beyond this time without a fetch (the database was down), a consumer leaves its group and never returns.
+#: 23 days. Beyond this time without a fetch (the database was down), a consumer leaves its group and never
+#: returns.
 _MAX_POLL_INTERVAL_SECONDS = 2_000_000.0
 
 
+class _App(faust.App):  # type: ignore[misc]
+    def _create_directories(self) -> None:
+        """Do nothing: we have no tables, so there is nothing to put into directories."""
+
+
 def create_app(settings: Settings, storing: Storing, metrics: Metrics, progress: Progress) -> faust.App:
-    """Make the app: one agent for each topic of events, storing by `storing`. Needs an event loop to start."""
+    """Make the app: one agent for each topic of events, storing by `storing`."""
     broker, worker = settings.broker, settings.worker
-    app = faust.App(
+    app = _App(
         worker.group,
         broker=[f"kafka://{server.strip()}" for server in broker.bootstrap.split(",")],
         autodiscover=False,

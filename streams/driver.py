@@ -1,13 +1,14 @@
 """Our Faust transport: whole runs of records out, and only what is stored is committed.
 
-Stock Faust hands out single messages and takes "the agent went on" for "the message is done": it commits what an
-agent failed on, was cancelled in, or has not come to yet. Here a message is one fetched run of a partition, and only
-`Consumer.batch_done`, called after the database's commit, makes its offsets committable (streams/ledger.py).
+Stock Faust hands out single messages and takes "the agent went on" for "the message is done": it commits what
+an agent failed on, was cancelled in, or has not come to yet. Here a message is one fetched run of a
+partition, and only `Consumer.batch_done`, called after the database's commit, makes its offsets committable
+(streams/ledger.py).
 
-Two rules make holes impossible. Runs of a partition form a chain: each starts where the one before it ended, and the
-first one where the database says. And whenever anything that was fetched may not have been handed out (a rebalance,
-a cancelled fetch), everything is read again from the positions in the database. Kafka's own committed offsets are
-only written, for the tools that watch them.
+Two rules make holes impossible. Runs of a partition form a chain: each starts where the one before it ended,
+and the first one where the database says. And whenever anything that was fetched may not have been handed out
+(a rebalance, a cancelled fetch), everything is read again from the positions in the database. Kafka's own
+committed offsets are only written, for the tools that watch them.
 """
 
 import asyncio
@@ -45,9 +46,9 @@ class FetchedRecord:
 class FetchedRun:
     """All records of a partition in `[first_offset, next_offset)`, in order.
 
-    `first_offset` is where the run before it ended (or the stored position, for the first), so the first record may
-    come later: compaction and transactions leave gaps. A stored position below `first_offset` is a hole, never valid.
-    `topic_id` is Kafka's id of the topic, empty where the broker gives none.
+    `first_offset` is where the run before it ended (or the stored position, for the first), so the first
+    record may come later: compaction and transactions leave gaps. A stored position below `first_offset` is a
+    hole, never valid. `topic_id` is Kafka's id of the topic, empty where the broker gives none.
     """
 
     topic: str
@@ -64,7 +65,7 @@ StoredPosition = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """Where to read on: the next offset of each partition (None: from its beginning), and the ids of the topics."""
+    """Where to read on: the next offset of each partition (None: its beginning), and the topics' ids."""
 
     next_offsets: Mapping[Partition, int | None]
     topic_ids: Mapping[str, str]
@@ -84,8 +85,8 @@ def choose_positions(
         topic_id = topic_ids.get(partition[0], "")
         if stored_id and topic_id and stored_id != topic_id:
             raise Stop(
-                f"topic {partition[0]} was deleted and created again: the stored position {next_offset} of partition "
-                f"{partition[1]} belongs to the topic with id {stored_id}, the broker's has {topic_id}. "
+                f"topic {partition[0]} was deleted and created again: the stored position {next_offset} "
+                f"of partition {partition[1]} belongs to topic id {stored_id}, the broker's is {topic_id}. "
                 "Restore the topic, or start with another database, or remove the topic's stored positions"
             )
     return Positions(
@@ -129,6 +130,14 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
     #: Fetches that took records out of the consumer, whether or not anyone received them.
     drains = 0
 
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        """Leave out what aborted transactions wrote, which Faust does only with its own transactions."""
+        consumer = super()._create_worker_consumer(transport)
+        if not hasattr(consumer, "_isolation_level"):
+            raise Stop(f"aiokafka {aiokafka.__version__} has no _isolation_level that could be set")
+        consumer._isolation_level = "read_committed"
+        return consumer
+
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Mapping[TP, Sequence[Any]]:
         records: Mapping[TP, Sequence[Any]] = await super()._fetch_records(*args, **kwargs)
         if records:
@@ -136,7 +145,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         return records
 
     async def move_to(self, positions: Mapping[Partition, int | None]) -> tuple[dict[Partition, int], int]:
-        """Read next from `positions`; return where that is for each partition, and `drains` at that moment."""
+        """Read next from `positions`; return where that is for each partition, and `drains` at that time."""
         moved: tuple[dict[Partition, int], int] = await self.call_thread(self._move_to, positions)
         return moved
 
@@ -157,7 +166,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         return reached, self.drains
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Write offsets to Kafka. A failure is no harm: the database has them, and the next commit tells more."""
+        """Write offsets to Kafka. A failure does no harm: the database has them, and Kafka is told again."""
         try:
             await self._ensure_consumer().commit(
                 {aiokafka.TopicPartition(*tp): (offset, "") for tp, offset in offsets.items()}
@@ -198,37 +207,35 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
 
         When it is left early, for whatever reason, the rest is read again from the stored positions.
         """
+        if not await self._is_ready_to_fetch(timeout):
+            return
+        asked, self._started = self._started, None
+        generation_id = self.app.consumer_generation_id
+        fetched, active = await self._wait_next_records(timeout)
+        if fetched:
+            self._drains += 1
+        for tp in self._in_turn(fetched or {}):
+            paused = active is not None and tp not in active and tp not in self._buffered_partitions
+            if paused or not self._may_hand_out(asked, generation_id):
+                return
+            yield tp, self._hand_out(tp, fetched[tp], generation_id)
+        if self._may_hand_out(asked, generation_id):
+            self._started = asked
+
+    async def _is_ready_to_fetch(self, timeout: float) -> bool:
+        """Wait until fetching is allowed, there is room, and the fetch position is what the database says."""
         if not self.ledger.unfinished:
             self.transport.on_progress()
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
         if self.should_stop or not await self._has_room_for_more(timeout):
-            return
+            return False
         asked = self._starts_asked
-        if self._started != asked:
-            if not await self._start_from_stored_positions():
-                return
+        if self._started != asked and await self._start_from_stored_positions():
             self._started = asked
-        if self._starts_asked != asked:
-            return
-        self._started = None
-        generation_id = self.app.consumer_generation_id
-        fetched, active = await self._wait_next_records(timeout)
-        if self.should_stop or fetched is None:
-            return
-        if fetched:
-            self._drains += 1
-        for tp in self._in_turn(fetched):
-            if not self._may_hand_out(asked, generation_id):
-                return
-            if active is not None and tp not in active and tp not in self._buffered_partitions:
-                return
-            if records := fetched[tp]:
-                yield tp, self._hand_out(tp, records, generation_id)
-        if self._may_hand_out(asked, generation_id):
-            self._started = asked
+        return self._started == self._starts_asked
 
-    def _may_hand_out(self, asked: int, generation_id: int) -> bool:
+    def _may_hand_out(self, asked: int | None, generation_id: int) -> bool:
         return bool(
             self.flow_active
             and not self.should_stop
@@ -289,8 +296,9 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         try:
             positions = await self.transport.read_positions(assigned)
             reached, drains = await self._thread.move_to(positions.next_offsets)
-        except IllegalStateError:
-            return False  # Taken away meanwhile: the next assignment asks for a new start.
+        except IllegalStateError:  # Taken away meanwhile: the next assignment asks for a new start.
+            await self.sleep(0.1)
+            return False
         except (Unavailable, KafkaError) as error:
             self.log.warning("waiting to learn where to read on: %s", error)
             self.transport.on_progress()
@@ -304,7 +312,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         return True
 
     async def perform_seek(self) -> None:
-        """Ask for a new start: before it fetches again, getmany moves to the stored positions, however long it takes.
+        """Ask for a new start: before it fetches again, getmany moves to the stored positions.
 
         Called by Faust after every assignment, with a time limit that a database in trouble would exceed.
         """
@@ -330,7 +338,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         return alive
 
     def batch_given_up(self, message: RunMessage) -> None:
-        """Stop waiting for a run that was not stored: it stays uncommitted, and whoever comes next reads it again."""
+        """Let go of a run that was not stored: it stays uncommitted, and who comes next reads it again."""
         self._release(message)
 
     def _release(self, message: RunMessage) -> None:
@@ -365,7 +373,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         """Do nothing: a run covers the gaps before and between its records."""
 
     def verify_event_path(self, *_: Any) -> None:
-        """Do nothing: Faust's own detector reports idle partitions as faults; ours is the worker's watchdog."""
+        """Do nothing: Faust's detector takes idle partitions for faults; ours is streams/progress.py."""
 
 
 class Transport(faust_aiokafka.Transport):  # type: ignore[misc]
@@ -396,7 +404,8 @@ def _size_bytes(run: FetchedRun) -> int:
     )
 
 
-#: What we override, call or read that Faust and aiokafka don't promise to keep, with the parameters we count on.
+#: What we override, call or read that Faust and aiokafka don't promise to keep, with the parameters we count
+#: on.
 _PRIVATE_NAMES: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (faust_consumer.Consumer, "getmany", ("timeout",)),
     (faust_consumer.Consumer, "_wait_next_records", ("timeout",)),
@@ -418,6 +427,7 @@ _PRIVATE_NAMES: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
         "_fetch_records",
         ("consumer", "active_partitions", "timeout", "max_records"),
     ),
+    (faust_aiokafka.AIOKafkaConsumerThread, "_create_worker_consumer", ("transport",)),
     (faust_aiokafka.AIOKafkaConsumerThread, "_ensure_consumer", ()),
     (faust_aiokafka.AIOKafkaConsumerThread, "_commit", ("offsets",)),
     (faust_aiokafka.AIOKafkaConsumerThread, "call_thread", ("fun", "args", "kwargs")),
@@ -437,7 +447,7 @@ _PRIVATE_ATTRIBUTES = (
 
 
 def check_private_names() -> None:
-    """Raise Stop naming what the installed Faust and aiokafka lack of the names that this driver relies on."""
+    """Raise Stop naming what the installed Faust and aiokafka lack of what this driver relies on."""
     missing = []
     for owner, name, parameters in _PRIVATE_NAMES:
         function = getattr(owner, name, None)
@@ -453,6 +463,6 @@ def check_private_names() -> None:
     ]
     if missing:
         raise Stop(
-            f"streams/driver.py relies on names that this Faust {faust.__version__} and aiokafka "
-            f"{aiokafka.__version__} lack: {', '.join(missing)}. Install the versions that pyproject.toml names"
+            f"Faust {faust.__version__} and aiokafka {aiokafka.__version__} lack what streams/driver.py "
+            f"relies on: {', '.join(missing)}. Install the versions that pyproject.toml names"
         )

@@ -1,7 +1,7 @@
 """Which offsets may be committed: the runs of records handed out, and which of them are stored.
 
-Pure bookkeeping. An offset is committable only when every run before it is finished; how far a partition was read,
-what Faust acknowledged and in which order runs were finished has no say.
+Pure bookkeeping. An offset is committable only when every run before it is finished; how far a partition was
+read, what Faust acknowledged and in which order runs were finished has no say.
 """
 
 from collections import deque
@@ -14,14 +14,15 @@ Partition = tuple[str, int]
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One run that was handed out: what `[first_offset, next_offset)` of its partition holds, as `size_bytes`."""
+    """One run that was handed out: `[first_offset, next_offset)` of its partition, and its bytes."""
 
     partition: Partition
     first_offset: int
     next_offset: int
     size_bytes: int
     finished: bool = False
-    #: False once the partition was taken away or is read again from elsewhere: finishing then changes nothing.
+    #: False once the partition was taken away or is read again from elsewhere: finishing then changes
+    #: nothing.
     alive: bool = True
 
 
@@ -49,7 +50,7 @@ class Ledger:
         return entry
 
     def finish(self, entry: Entry) -> bool:
-        """Note that a run is stored. False if it no longer counts, because its partition was forgotten meanwhile."""
+        """Note that a run is stored. False if that no longer counts, its partition being forgotten."""
         if not entry.alive or entry.finished:
             return False
         entry.finished = True
@@ -60,7 +61,7 @@ class Ledger:
         return True
 
     def committable(self, partition: Partition) -> int | None:
-        """Return the offset after the last run of the unbroken chain of finished ones; None if there is none."""
+        """Return the offset after the last run of the unbroken chain of finished ones, if there is one."""
         return self._committable.get(partition)
 
     def partitions(self) -> list[Partition]:
@@ -68,7 +69,7 @@ class Ledger:
         return list(self._committable)
 
     def forget(self, partitions: Iterable[Partition] | None = None) -> None:
-        """Drop all that is known of some partitions (or all): they are taken away, or read again from elsewhere."""
+        """Drop what is known of some partitions (or all): they are taken away, or read from elsewhere."""
         for partition in list(self._entries) if partitions is None else partitions:
             for entry in self._entries.pop(partition, ()):
                 entry.alive = False

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """`run` is called about every `every_seconds`; that only one of several workers acts is its own business."""
+    """`run` is called about every `every_seconds`; that only one of several workers acts is its business."""
 
     name: str
     every_seconds: float
@@ -22,7 +22,7 @@ class Timer:
 
 
 class Timers:
-    """Runs timers in one thread. What a timer raises is logged, and the timer is run again when it is next due."""
+    """Runs timers in one thread. What one raises is logged, and it is run again when it is next due."""
 
     def __init__(
         self, timers: Sequence[Timer], metrics: Metrics, monotonic: Callable[[], float] = time.monotonic
@@ -32,7 +32,8 @@ class Timers:
         self._metrics = metrics
         self._monotonic = monotonic
         self._stopped = threading.Event()
-        # Not waited for when the process ends: a timer that hangs must not keep it, and each commits or does nothing.
+        # Not waited for when the process ends: a timer that hangs must not keep it, and each commits or does
+        # nothing.
         self._thread = threading.Thread(target=self._run_for_ever, name="timers", daemon=True)
 
     def start(self) -> None:

@@ -39,10 +39,10 @@ def run_worker(
 ) -> int:
     """Store events until SIGTERM or SIGINT; return the exit status.
 
-    `store_run` is called in one thread, with one run at a time; it commits the run together with the partition's
-    position, raises Unavailable to be called again, and anything else to end the process. `stored_positions` is
-    called in the same thread. `timers` run in a second thread. Must be called in the main thread, which handles
-    signals. Raises Stop when the worker can't start at all.
+    `store_run` is called in one thread, with one run at a time; it commits the run together with the
+    partition's position, raises Unavailable to be called again, and anything else to end the process.
+    `stored_positions` is called in the same thread. `timers` run in a second thread. Must be called in the
+    main thread, which handles signals. Raises Stop when the worker can't start at all.
     """
     check_private_names()
     metrics, progress = Metrics(), Progress()
@@ -123,13 +123,12 @@ def _run_app(
         redirect_stdouts=False,
         end_process=end_process,
     )
+    worker.spinner = None  # It would write to a terminal that is not its own.
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else EXIT_BROKEN
-    except Exception:
-        logger.critical("the worker ends", exc_info=True)
-        return EXIT_BROKEN
+    return 0
 
 
 class _Worker(faust.Worker):  # type: ignore[misc]

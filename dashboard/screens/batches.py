@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import cached_reads as reads
 from dashboard import charts, frame
-from dashboard.wording import cost, full_moment, number, short_id
+from dashboard.wording import cost, full_moment, number, short_id, without_markdown
 from errata.settings import Settings
 from storage.records import Batch, BatchItem
 
@@ -13,7 +13,9 @@ from storage.records import Batch, BatchItem
 def show() -> None:
     """All batches; the chosen one with its guide, cost, progress and items."""
     settings = reads.read_settings()
-    frame.title("Labeling", "Batches ordered from labelers: guide, unit price, quantity, progress and acceptance.")
+    frame.title(
+        "Labeling", "Batches ordered from labelers: guide, unit price, quantity, progress and acceptance."
+    )
     batches = reads.list_batches()
     if not batches:
         st.info("No batch was ordered yet.")
@@ -21,7 +23,9 @@ def show() -> None:
         st.code("errata batch order MODEL", language=None)
         return
     zone = reads.time_zone(settings)
-    chosen_id = frame.choose_row(charts.batch_table(batches, zone), [batch.id for batch in batches], "batches", 260)
+    chosen_id = frame.choose_row(
+        charts.batch_table(batches, zone), [batch.id for batch in batches], "batches", 260
+    )
     if chosen_id is not None:
         st.query_params["batch"] = chosen_id
     wanted = chosen_id or st.query_params.get("batch")
@@ -44,7 +48,7 @@ def _show_batch(batch: Batch, settings: Settings) -> None:
         st.subheader("Composition", anchor=False)
         frame.show_table(charts.part_table(items))
     with right:
-        st.subheader(f"Guide, version {frame.escaped(batch.guide_version)}", anchor=False)
+        st.subheader(f"Guide, version {without_markdown(batch.guide_version)}", anchor=False)
         with st.container(border=True):
             frame.show_text(batch.guide)
         _show_times(batch, settings)
@@ -67,7 +71,9 @@ def _show_times(batch: Batch, settings: Settings) -> None:
         ("delivered", batch.delivered_us),
         ("decided", batch.decided_us),
     )
-    frame.show_caption(", ".join(f"{name} {full_moment(time_us, zone)}" for name, time_us in times if time_us))
+    frame.show_caption(
+        ", ".join(f"{name} {full_moment(time_us, zone)}" for name, time_us in times if time_us)
+    )
 
 
 def _show_items(items: list[BatchItem]) -> None:

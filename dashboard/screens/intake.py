@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import cached_reads as reads
 from dashboard import charts, frame
-from dashboard.wording import ago, full_moment, number, visible_bytes
+from dashboard.wording import ago, full_moment, number, visible_bytes, without_markdown
 from errata.settings import Settings
 from storage.records import DeadLetter
 
@@ -15,7 +15,9 @@ LETTERS_SHOWN = 500
 def show() -> None:
     """Counters that run, the ledger by partition, and dead letters one by one."""
     settings = reads.read_settings()
-    frame.title("Intake", "Every event is counted once: consumed = new + duplicate + dead-lettered, per partition.")
+    frame.title(
+        "Intake", "Every event is counted once: consumed = new + duplicate + dead-lettered, per partition."
+    )
     _show_counters()
     _show_dead_letters(settings)
 
@@ -43,10 +45,15 @@ def _show_dead_letters(settings: Settings) -> None:
         frame.show_text("None: everything that came in could be used.")
         return
     names = {"any": f"any ({sum(reasons.values()):,})"} | {
-        reason: f"{reason} ({count:,})" for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])
+        reason: f"{reason} ({count:,})"
+        for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])
     }
     chosen = st.selectbox(
-        "Reason", list(names), key="reason", bind="query-params", format_func=lambda name: frame.escaped(names[name])
+        "Reason",
+        list(names),
+        key="reason",
+        bind="query-params",
+        format_func=lambda name: without_markdown(names[name]),
     )
     letters = reads.list_dead_letters(None if chosen in (None, "any") else chosen, LETTERS_SHOWN)
     places = [f"{letter.topic}/{letter.partition}/{letter.offset}/{letter.position}" for letter in letters]
@@ -62,7 +69,7 @@ def _show_dead_letters(settings: Settings) -> None:
 
 
 def _show_letter(letter: DeadLetter, settings: Settings) -> None:
-    st.subheader(frame.escaped(letter.reason), anchor=False)
+    st.subheader(without_markdown(letter.reason), anchor=False)
     frame.show_text(letter.detail)
     stored = full_moment(letter.stored_us, reads.time_zone(settings))
     frame.show_caption(

@@ -13,6 +13,7 @@ from dashboard.wording import (
     percent,
     short_id,
     span,
+    without_markdown,
 )
 from errata.settings import Settings
 from storage.records import Case, Example, Run, RunStep, Signal
@@ -39,9 +40,15 @@ def show() -> None:
 
 def _choose_run(runs: list[Run], settings: Settings) -> Run:
     zone = reads.time_zone(settings)
-    names = {run.id: f"{short_id(run.id)}, {run.status}, opened {full_moment(run.opened_us, zone)}" for run in runs}
+    names = {
+        run.id: f"{short_id(run.id)}, {run.status}, opened {full_moment(run.opened_us, zone)}" for run in runs
+    }
     chosen = st.selectbox(
-        "Run", list(names), key="run", bind="query-params", format_func=lambda run_id: frame.escaped(names[run_id])
+        "Run",
+        list(names),
+        key="run",
+        bind="query-params",
+        format_func=lambda run_id: without_markdown(names[run_id]),
     )
     return next((run for run in runs if run.id == chosen), runs[0])
 
@@ -67,8 +74,8 @@ def _show_timeline(run: Run, signal: Signal | None, steps: list[RunStep], settin
     if signal is not None:
         rate = percent(signal.n_corrections / max(signal.n_events, 1))
         reason = (
-            f"correction rate {rate} of {signal.n_events:,} predictions, {percent(signal.ceiling)} was allowed;"
-            f" {signal.reason}"
+            f"correction rate {rate} of {signal.n_events:,} predictions,"
+            f" {percent(signal.ceiling)} was allowed; {signal.reason}"
         )
         _show_arrow("Signal", signal.time_us, None, reason, settings)
         previous_us = signal.time_us

@@ -25,9 +25,12 @@ def show() -> None:
     frame.title("VOC", "What customers say, the prediction it is about, and what was done about it.")
     if not reads.count_voc(Inbox()):
         st.info("No customer has said anything yet.")
-        frame.show_text("A service sends a comment like this; name the prediction it is about if it is known:")
+        frame.show_text(
+            "A service sends a comment like this; name the prediction it is about if it is known:"
+        )
         st.code(
-            'client.voc("숫자 8이 자꾸 3으로 읽혀요", rating=2, prediction_id=prediction_id)', language="python"
+            'client.voc("숫자 8이 자꾸 3으로 읽혀요", rating=2, prediction_id=prediction_id)',
+            language="python",
         )
         return
     inbox = _choose_inbox()
@@ -46,7 +49,11 @@ def _choose_inbox() -> Inbox:
     )
     status = status_side.selectbox("Status", ["any", *STATUSES], key="status", bind="query-params")
     model = model_side.selectbox(
-        "Model", ["any", *reads.list_models()], key="voc_model", bind="query-params", format_func=without_markdown
+        "Model",
+        ["any", *reads.list_models()],
+        key="voc_model",
+        bind="query-params",
+        format_func=without_markdown,
     )
     rating = rating_side.selectbox("Rating", list(RATINGS), key="rating", bind="query-params")
     return Inbox(
@@ -58,7 +65,7 @@ def _choose_inbox() -> Inbox:
 
 
 def _list_shown(inbox: Inbox) -> list[Voc]:
-    """The rows of this session: read once per filter and page, so that they stand still under the reader's hand."""
+    """The rows of this session, read once per filter and page: they stand still under the hand."""
     if st.session_state.get("voc_inbox") != inbox:
         st.session_state.update(voc_inbox=inbox, voc_rows=None, voc_page=1)
     if st.session_state.get("voc_rows") is None:
@@ -123,7 +130,12 @@ def _show_chosen(vocs: list[Voc], settings: Settings) -> None:
     zone, now_us = reads.time_zone(settings), reads.now_us()
     rating = f"rated {voc.rating} of 10" if voc.rating is not None else "not rated"
     st.subheader(without_markdown(f"{voc.status.capitalize()}, {rating}"), anchor=False)
-    said = [f"{full_moment(voc.time_us, zone)} ({ago(voc.time_us, now_us)})", voc.channel, voc.language, voc.theme]
+    said = [
+        f"{full_moment(voc.time_us, zone)} ({ago(voc.time_us, now_us)})",
+        voc.channel,
+        voc.language,
+        voc.theme,
+    ]
     frame.show_caption(" · ".join(part for part in said if part))
     with st.container(border=True):
         frame.show_text(voc.text)
@@ -150,9 +162,7 @@ def _set_status(voc_id: str, status: str) -> None:
     """Change the comment of this id; its row stays where the reader sees it."""
     reads.set_voc_status(voc_id, status)
     rows: list[Voc] = st.session_state.get("voc_rows") or []
-    st.session_state["voc_rows"] = [
-        replace(voc, status=status) if voc.id == voc_id else voc for voc in rows
-    ]
+    st.session_state["voc_rows"] = [replace(voc, status=status) if voc.id == voc_id else voc for voc in rows]
     st.session_state["voc_chosen"] = voc_id
 
 
@@ -172,9 +182,11 @@ def _show_prediction(voc: Voc) -> None:
         frame.show_caption("Shown")
         st.code(compact_json(prediction.output), language=None, wrap_lines=True)
     with corrected:
-        frame.show_caption({None: "No feedback", "accept": "Accepted", "reject": "Rejected"}.get(
-            prediction.action, f"Corrected to, distance {percent((prediction.distance_ppm or 0) / 1e6)}"
-        ))
+        frame.show_caption(
+            {None: "No feedback", "accept": "Accepted", "reject": "Rejected"}.get(
+                prediction.action, f"Corrected to, distance {percent((prediction.distance_ppm or 0) / 1e6)}"
+            )
+        )
         if prediction.action == "edit":
             st.code(compact_json(prediction.corrected), language=None, wrap_lines=True)
     if prediction.tags:

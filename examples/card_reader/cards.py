@@ -24,6 +24,8 @@ Image = NDArray[np.uint8]
 NUMBER_DIGITS = 16
 EXPIRY_DIGITS = 4
 DIGITS = NUMBER_DIGITS + EXPIRY_DIGITS
+#: The years, of this century, in which a card can expire.
+EXPIRY_YEARS = range(25, 36)
 CELL = 16
 #: A digit is this wide and high in the middle of its cell, so that it can tilt without losing its corners.
 INK = 12
@@ -56,10 +58,12 @@ def draw_card(writer: Writer, rng: np.random.Generator) -> Card:
     digits = rng.integers(0, 10, NUMBER_DIGITS - 1).tolist()
     digits.append(check_digit(digits))
     number = "".join(map(str, digits))
-    expiry = f"{rng.integers(1, 13):02}/{rng.integers(25, 36):02}"
+    expiry = f"{rng.integers(1, 13):02}/{rng.choice(EXPIRY_YEARS):02}"
     written = [int(character) for character in number + expiry.replace("/", "")]
     drawn = writer.images[written, rng.integers(0, writer.images.shape[1], DIGITS)]  # (20, 8, 8)
-    zoomed = ndimage.zoom(drawn.astype(np.float32), (1, INK / 8, INK / 8), order=1, grid_mode=True, mode="nearest")
+    zoomed = ndimage.zoom(
+        drawn.astype(np.float32), (1, INK / 8, INK / 8), order=1, grid_mode=True, mode="nearest"
+    )
     cells = np.zeros((DIGITS, CELL, CELL), np.uint8)
     edge = (CELL - INK) // 2
     cells[:, edge : edge + INK, edge : edge + INK] = np.round(zoomed)
@@ -102,7 +106,9 @@ def encode_image(image: Image) -> dict[str, Any]:
 def decode_image(encoded: Any) -> Image:
     """The picture that `encode_image` wrote. Raises Malformed when it is no picture of a card."""
     if not isinstance(encoded, Mapping) or not isinstance(encoded.get("pixels"), str):
-        raise Malformed("not_a_card", "input must be an object with width, height and pixels (deflated, in base64)")
+        raise Malformed(
+            "not_a_card", "input must be an object with width, height and pixels (deflated, in base64)"
+        )
     if (encoded.get("height"), encoded.get("width")) != (HEIGHT, WIDTH):
         raise Malformed("not_a_card", f"input must be {WIDTH} pixels wide and {HEIGHT} high")
     inflater = zlib.decompressobj()
@@ -123,5 +129,6 @@ def to_png(image: Image) -> bytes:
     rows = b"".join(b"\0" + row.tobytes() for row in image)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
     )

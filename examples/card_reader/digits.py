@@ -19,7 +19,7 @@ Cohort = Literal["founders", "first", "second"]
 IMAGES_PER_CLASS = 2
 
 #: Of a hundred writers, how many belong to each cohort.
-COHORT_PERCENT: Mapping[Cohort, int] = {"founders": 46, "first": 30, "second": 24}
+COHORT_PERCENT: Mapping[Cohort, int] = {"founders": 50, "first": 28, "second": 22}
 
 
 @dataclass(frozen=True)

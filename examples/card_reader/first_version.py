@@ -18,8 +18,8 @@ from retrain.trainer import Progress, Sample
 EVALUATION_PERCENT = 20
 TRAIN_CARDS = 800
 EVALUATION_CARDS = 300
-STEPS = 1500
-BATCH_DIGITS = 64
+STEPS = 900
+BATCH_DIGITS = 96
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,7 @@ class FirstVersion:
     evaluation: list[Sample]
 
 
-def train_first_version(
-    directory: Path, seed: int, device: torch.device, progress: Progress
-) -> FirstVersion:
+def train_first_version(directory: Path, seed: int, device: torch.device, progress: Progress) -> FirstVersion:
     """Train version 1 into `directory` on the founders' cards, taken with camera v1."""
     founders = share_out(seed)["founders"]
     rng = np.random.default_rng(seed)

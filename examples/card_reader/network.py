@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from examples.card_reader.cards import DIGITS, NUMBER_DIGITS, Image, cut_cells
+from examples.card_reader.cards import DIGITS, EXPIRY_YEARS, NUMBER_DIGITS, Image, cut_cells
 
 CHUNK_CARDS = 64
 
@@ -24,7 +24,7 @@ CHUNK_CARDS = 64
 class NetworkShape:
     """The sizes of the network's layers."""
 
-    channels: tuple[int, int, int] = (24, 48, 64)
+    channels: tuple[int, int, int] = (16, 32, 64)
     features: int = 32
 
     def describe(self) -> dict[str, Any]:
@@ -46,15 +46,15 @@ class DigitNetwork(nn.Module):
             nn.Conv2d(1, first, 5, stride=2, padding=2, bias=False),  # (B, first, 8, 8)
             nn.BatchNorm2d(first),
             nn.ReLU(),
-            nn.Conv2d(first, second, 3, padding=1, bias=False),  # (B, second, 8, 8)
+            nn.Conv2d(first, second, 3, stride=2, padding=1, bias=False),  # (B, second, 4, 4)
             nn.BatchNorm2d(second),
             nn.ReLU(),
-            nn.Conv2d(second, third, 3, stride=2, padding=1, bias=False),  # (B, third, 4, 4)
+            nn.Conv2d(second, third, 3, padding=1, bias=False),  # (B, third, 4, 4)
             nn.BatchNorm2d(third),
             nn.ReLU(),
         )
         self.features = nn.Sequential(nn.Flatten(), nn.Linear(16 * third, shape.features), nn.ReLU())
-        self.dropout = nn.Dropout(0.2)
+        self.dropout = nn.Dropout(0.1)
         self.head = nn.Linear(shape.features, 10)
 
     def forward(self, cells: Tensor) -> Tensor:
@@ -131,15 +131,20 @@ def decode_numbers(logs: NDArray[np.floating]) -> tuple[list[str], NDArray[np.fl
 
 
 def decode_expiries(logs: NDArray[np.floating]) -> tuple[list[str], NDArray[np.float64]]:
-    """The most probable MM/YY with a month from 01 to 12, and its probability among all of those; `logs` (N, 4, 10)."""
-    wide = logs.astype(np.float64)
-    months = wide[:, 0, _MONTHS // 10] + wide[:, 1, _MONTHS % 10]  # (N, 12)
-    month = months.argmax(axis=1)
-    years = wide[:, 2:].argmax(axis=2)  # (N, 2)
-    best = months.max(axis=1)
-    confidence = np.exp(best + wide[:, 2:].max(axis=2).sum(axis=1)) / np.exp(months).sum(axis=1)
-    expiries = [f"{_MONTHS[m]:02}/{y[0]}{y[1]}" for m, y in zip(month, years, strict=True)]
-    return expiries, confidence
+    """The most probable MM/YY that a card can bear, and its probability among all of those; `logs` are (N, 4, 10)."""
+    months, month_confidence = _decode_pairs(logs[:, :2], range(1, 13))
+    years, year_confidence = _decode_pairs(logs[:, 2:], EXPIRY_YEARS)
+    expiries = [f"{month:02}/{year:02}" for month, year in zip(months, years, strict=True)]
+    return expiries, month_confidence * year_confidence
+
+
+def _decode_pairs(
+    logs: NDArray[np.floating], allowed: range
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The most probable two-digit value out of `allowed`, and its probability among those; `logs` are (N, 2, 10)."""
+    values = np.array(allowed)
+    joint = np.exp(logs[:, 0, values // 10].astype(np.float64) + logs[:, 1, values % 10])  # (N, values)
+    return values[joint.argmax(axis=1)], joint.max(axis=1) / joint.sum(axis=1)
 
 
 def _sums_before() -> NDArray[np.int64]:
@@ -150,4 +155,3 @@ def _sums_before() -> NDArray[np.int64]:
 
 
 _BEFORE = _sums_before()
-_MONTHS = np.arange(1, 13)

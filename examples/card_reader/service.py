@@ -80,7 +80,8 @@ class CardReader:
         reaction = react(reading.output, truth, self._people)
         display_ms = round(latency_ms + 40 + self._people.expovariate(1 / 40), 3)
         self.schedule.at(
-            now_seconds + reaction.delay_seconds, lambda: self._act(prediction_id, writer.name, reaction, display_ms)
+            now_seconds + reaction.delay_seconds,
+            lambda: self._act(prediction_id, writer.name, reaction, display_ms),
         )
         return True
 
@@ -119,7 +120,9 @@ class CardReader:
 def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--directory", type=Path, required=True, help="where camera, truth, spool and report lie")
+    parser.add_argument(
+        "--directory", type=Path, required=True, help="where camera, truth, spool and report lie"
+    )
     parser.add_argument("--per-second", type=float, default=40.0)
     arguments = parser.parse_args()
     settings = load_settings(find_settings(None, os.environ), os.environ)
@@ -131,14 +134,20 @@ def main() -> None:
     )
     service = CardReader(client, VersionResolver(settings.artifacts.directory, MODEL), directory)
     run_service(
-        client, service.tick, service.schedule, per_second=arguments.per_second, report=directory / "card-reader.json"
+        client,
+        service.tick,
+        service.schedule,
+        per_second=arguments.per_second,
+        report=directory / "card-reader.json",
     )
 
 
 def read_truth(directory: Path) -> dict[str, Any]:
     """What really stands on every card shown so far, by prediction id; a line still being written is left out."""
     lines = (directory / "truth.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    return {row["id"]: row["truth"] for row in map(json.loads, (line for line in lines if line.endswith("\n")))}
+    return {
+        row["id"]: row["truth"] for row in map(json.loads, (line for line in lines if line.endswith("\n")))
+    }
 
 
 if __name__ == "__main__":

@@ -144,7 +144,9 @@ def _load(directory: Path) -> DigitNetwork:
         network = DigitNetwork(NetworkShape(**description["shape"]))
         network.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise Malformed("artifact", f"the weights in {directory} do not fit their description: {error}") from error
+        raise Malformed(
+            "artifact", f"the weights in {directory} do not fit their description: {error}"
+        ) from error
     return network
 
 

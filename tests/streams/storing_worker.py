@@ -1,7 +1,7 @@
 """A stream worker that stores into a small SQLite file: run as `python storing_worker.py FILE SETTINGS_JSON`.
 
-Every record of a run is a row, in one transaction with the partition's position, as the real transaction does it.
-The file `FILE.unavailable` stands for a database that is down, `FILE.slow` for one that takes its time.
+Every record of a run is a row, in one transaction with the partition's position, as the real transaction does
+it. The file `FILE.unavailable` stands for a database that is down, `FILE.slow` for one that takes its time.
 """
 
 import logging
@@ -64,14 +64,20 @@ class Store:
             "INSERT INTO record VALUES (?, ?, ?, ?)",
             [(*partition, each.offset, each.value) for each in run.records if each.offset >= stored],
         )
-        connection.execute("INSERT INTO run VALUES (?, ?, ?, ?)", (*partition, run.first_offset, run.next_offset))
+        connection.execute(
+            "INSERT INTO run VALUES (?, ?, ?, ?)", (*partition, run.first_offset, run.next_offset)
+        )
         connection.execute(
             "INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)",
             (*partition, max(stored, run.next_offset), run.topic_id),
         )
 
-    def stored_positions(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, str]]:
-        rows = self._connection.execute("SELECT topic, partition, next_offset, topic_id FROM position").fetchall()
+    def stored_positions(
+        self, partitions: Sequence[tuple[str, int]]
+    ) -> dict[tuple[str, int], tuple[int, str]]:
+        rows = self._connection.execute(
+            "SELECT topic, partition, next_offset, topic_id FROM position"
+        ).fetchall()
         return {(row[0], row[1]): (row[2], row[3]) for row in rows if (row[0], row[1]) in partitions}
 
 

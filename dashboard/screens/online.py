@@ -1,0 +1,105 @@
+"""The screen Online numbers: what the service shows, minute by minute, per version and slice."""
+
+import streamlit as st
+
+from dashboard import cached_reads as reads
+from dashboard import charts, frame
+from dashboard.wording import ago, moment, percent, without_markdown
+from errata.settings import Settings
+
+LIVE_SPAN_US = 6 * 3600 * 1_000_000
+
+
+@frame.guarded
+def show() -> None:
+    """Choosers bound to the URL, four charts over the same time, and a table by slice."""
+    frame.title(
+        "Online numbers", "Corrections, edit distance, latency and traffic over time, by version and slice."
+    )
+    model_side, slice_side, span_side = st.columns([2, 2, 4])
+    with model_side:
+        model = frame.choose_model()
+    if model is None:
+        return
+    with slice_side:
+        slice_name = st.selectbox(
+            "Slice", _list_slices(model), key="slice", bind="query-params", format_func=without_markdown
+        )
+    with span_side:
+        span_us = frame.choose_span("1 hour")
+    # Many minutes take a while to read; wide spans are drawn anew only when the reader asks.
+    live = st.fragment(_show_charts, run_every=15 if span_us <= LIVE_SPAN_US else None)
+    live(model, slice_name or "all", span_us)
+    _show_slices(model, *frame.since_until(span_us))
+
+
+def _list_slices(model: str) -> list[str]:
+    return ["all", *(name for name in reads.list_slices(model) if name != "all")]
+
+
+@frame.guarded
+def _show_charts(model: str, slice_name: str, span_us: int) -> None:
+    settings = reads.read_settings()
+    zone, now_us = reads.time_zone(settings), reads.now_us()
+    since_us, until_us = frame.since_until(span_us)
+    windows = reads.read_windows(model, None, slice_name, since_us, until_us)
+    if not windows:
+        st.info("No predictions in the chosen time and slice.")
+        return
+    width_us = charts.bucket_width_us(span_us)
+    table = charts.over_time(windows, width_us, zone)
+    signals = reads.read_signals(model)
+    marks = charts.marks_of(reads.list_releases(model), signals, since_us, until_us, zone)
+    allowed = next((signal.ceiling for signal in signals if signal.slice == slice_name), None)
+    last_us = max(window.minute_us for window in windows)
+    frame.show_caption(
+        f"Data to {moment(last_us, zone, now_us)} ({ago(last_us, now_us)}), "
+        f"one point per {charts.name_of_width(width_us)}; bands are 95 % intervals"
+    )
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Corrected (edited or rejected)", anchor=False)
+        st.altair_chart(charts.rate_chart(table, marks, allowed))
+        frame.show_caption(_say_allowed(model, allowed, settings))
+        st.subheader("Latency served", anchor=False)
+        st.altair_chart(charts.latency_chart(table, marks, "served"))
+    with right:
+        st.subheader("Mean edit distance", anchor=False)
+        st.altair_chart(charts.distance_chart(table, marks))
+        frame.show_caption("Over accepted and edited predictions; silence and rejects have no distance.")
+        st.subheader("Latency shown to the user", anchor=False)
+        st.altair_chart(charts.latency_chart(table, marks, "shown"))
+    st.subheader("Predictions per second", anchor=False)
+    st.altair_chart(charts.qps_chart(table, marks))
+
+
+def _say_allowed(model: str, allowed: float | None, settings: Settings) -> str:
+    ripe = ""
+    if model in settings.models:
+        horizon = settings.models[model].detector.horizon_seconds
+        ripe = f" The detector reads an outcome {horizon:,.0f} s after its prediction."
+    if allowed is None:
+        return f"Dashed red: signals.{ripe}"
+    return f"Dotted red: the rate that was allowed, {percent(allowed)}. Dashed red: signals.{ripe}"
+
+
+def _show_slices(model: str, since_us: int, until_us: int) -> None:
+    st.subheader("By slice", anchor=False)
+    windows = reads.sum_windows(model, since_us, until_us)
+    if not windows:
+        frame.show_text("No predictions in the chosen time.")
+        return
+    st.dataframe(
+        charts.slice_table(windows),
+        hide_index=True,
+        column_config={
+            "Predictions": st.column_config.NumberColumn(format="localized"),
+            **{
+                name: st.column_config.NumberColumn(format="percent")
+                for name in ("Corrected", "from", "to", "Mean edit distance")
+            },
+            "Served p50, ms": st.column_config.NumberColumn(format="%.1f"),
+            "Served p95, ms": st.column_config.NumberColumn(format="%.1f"),
+        },
+    )
+    frame.show_caption("from and to: the 95 % interval of the share that was corrected.")

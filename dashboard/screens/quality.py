@@ -1,0 +1,166 @@
+"""The first screen, Quality: offline and online, in numbers and in words, per model and version."""
+
+import streamlit as st
+
+from dashboard import cached_reads as reads
+from dashboard import charts, frame
+from dashboard.cached_reads import Change, Inbox
+from dashboard.screens import runs
+from dashboard.wording import ago, describe_loop, moment, number, short_id, without_markdown
+from errata.settings import Settings
+from storage.records import Run, Scorecard, Window
+
+CASES_SHOWN = 2
+QUOTES_SHOWN = 4
+
+
+@frame.guarded
+def show() -> None:
+    """What the loop does now, in a sentence; the 2x2 of the chosen version; all versions side by side."""
+    settings = reads.read_settings()
+    frame.title("Quality", "Is it good enough, before release and in the service, in numbers and in words?")
+    model_side, span_side = st.columns([1, 2])
+    with model_side:
+        model = frame.choose_model()
+    if model is None:
+        return
+    with span_side:
+        since_us, until_us = frame.since_until(frame.choose_span())
+    _show_loop(model)
+    versions = reads.list_versions(model)
+    if not versions:
+        frame.show_first_event()
+        return
+    champion = next((release.version for release in reads.list_releases(model)[:1]), None)
+    version = _choose_version(versions, champion)
+    windows = {
+        name: reads.read_windows(model, name, "all", since_us, until_us)
+        for name in versions[: charts.VERSIONS_SHOWN]
+    }
+    if version not in windows:
+        windows[version] = reads.read_windows(model, version, "all", since_us, until_us)
+    _show_square(model, version, windows[version], since_us, settings)
+    st.subheader("Versions side by side", anchor=False)
+    frame.show_table(charts.version_table(windows, champion))
+
+
+@st.fragment(run_every=10)
+@frame.guarded
+def _show_loop(model: str) -> None:
+    settings = reads.read_settings()
+    champion = next((release.version for release in reads.list_releases(model)[:1]), None)
+    model_runs = reads.list_runs(model, limit=5)
+    signal = next(iter(reads.read_signals(model, limit=1)), None)
+    batch = None
+    if model_runs:
+        batch = next((batch for batch in reads.list_batches(model) if batch.run_id == model_runs[0].id), None)
+    sentence = describe_loop(champion, signal, model_runs, batch, reads.time_zone(settings), reads.now_us())
+    with st.container(border=True):
+        frame.show_text(sentence)
+
+
+def _choose_version(versions: list[str], champion: str | None) -> str:
+    chosen = st.segmented_control(
+        "Version",
+        versions,
+        default=versions[0],
+        key="version",
+        bind="query-params",
+        required=True,
+        format_func=lambda name: without_markdown(f"{name} (champion)" if name == champion else name),
+    )
+    return chosen or versions[0]
+
+
+def _show_square(model: str, version: str, windows: list[Window], since_us: int, settings: Settings) -> None:
+    cards, run = _latest_cards(model, version)
+    offline_numbers, online_numbers = st.columns(2, border=True)
+    offline_words, online_words = st.columns(2, border=True)
+    with offline_numbers:
+        _show_offline_numbers(cards, run, settings)
+    with online_numbers:
+        _show_online_numbers(windows, settings)
+    with offline_words:
+        _show_offline_words(run, version)
+    with online_words:
+        _show_online_words(model, since_us)
+
+
+def _latest_cards(model: str, version: str) -> tuple[list[Scorecard], Run | None]:
+    """The scorecards of a version from the latest run that measured it."""
+    cards = reads.read_scorecards(model=model, version=version)
+    if not cards:
+        return [], None
+    run = next((run for run in reads.list_runs(model) if run.id == cards[-1].run_id), None)
+    return [card for card in cards if card.run_id == cards[-1].run_id], run
+
+
+def _show_offline_numbers(cards: list[Scorecard], run: Run | None, settings: Settings) -> None:
+    st.subheader("Offline, in numbers", anchor=False)
+    if not cards or run is None:
+        frame.show_text("This version was not measured on frozen examples yet; a run does that.")
+        return
+    zone, now_us = reads.time_zone(settings), reads.now_us()
+    when = moment(run.decided_us or run.opened_us, zone, now_us)
+    frame.show_caption(f"Frozen examples of run {short_id(run.id)}, {when}")
+    frame.show_table(charts.offline_table(cards))
+
+
+def _show_online_numbers(windows: list[Window], settings: Settings) -> None:
+    st.subheader("Online, in numbers", anchor=False)
+    if not windows:
+        frame.show_text("No predictions of this version in the chosen time.")
+        return
+    zone, now_us = reads.time_zone(settings), reads.now_us()
+    last_us = max(window.minute_us for window in windows)
+    frame.show_caption(
+        f"Data to {moment(last_us, zone, now_us)} ({ago(last_us, now_us)}); the latest can still be corrected"
+    )
+    frame.show_table(charts.online_table(charts.numbers_of(windows), charts.correction_rate(windows)))
+
+
+def _show_offline_words(run: Run | None, version: str) -> None:
+    st.subheader("Offline, in words", anchor=False)
+    counts = reads.count_cases(run.id) if run is not None else {}
+    if run is None or not counts:
+        frame.show_text("No case by case comparison of this version yet.")
+        return
+    against = f"version {run.champion}" if version == run.candidate else f"candidate {run.candidate}"
+    frame.show_text(
+        f"Against {against}: the candidate fixes {counts['fixed']:,} and breaks {counts['broken']:,}."
+    )
+    st.page_link(
+        st.Page(runs.show, title="Runs", url_path="runs"),
+        label=f"All cases of run {short_id(run.id)}",
+        query_params={"model": run.model, "run": run.id},
+    )
+    changes: tuple[Change, ...] = ("fixed", "broken")
+    for change, side in zip(changes, st.columns(2), strict=True):
+        with side:
+            frame.show_caption(change.capitalize())
+            for case, example in reads.read_cases(run.id, change, run.model, CASES_SHOWN):
+                runs.show_case(case, example)
+
+
+def _show_online_words(model: str, since_us: int) -> None:
+    st.subheader("Online, in words", anchor=False)
+    summary = reads.summarise_voc(model, since_us)
+    if not summary.n:
+        frame.show_text("No customer said anything about this model in the chosen time.")
+        return
+    rated = (
+        f"mean rating {summary.mean_rating:.1f} of 10 (n {summary.n_rated:,})"
+        if summary.mean_rating is not None
+        else "none rated"
+    )
+    frame.show_text(f"{number(summary.n)} comments, {number(summary.n_new)} not looked at; {rated}.")
+    now_us = reads.now_us()
+    for voc in reads.read_voc(Inbox(model=model), limit=QUOTES_SHOWN, since_us=since_us):
+        with st.container(border=True):
+            frame.show_text(voc.text if len(voc.text) <= 200 else f"{voc.text[:200]}…")
+            said = [
+                ago(voc.time_us, now_us),
+                f"rated {voc.rating}" if voc.rating is not None else "",
+                voc.channel,
+            ]
+            frame.show_caption(" · ".join(part for part in said if part))

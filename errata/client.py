@@ -1,0 +1,359 @@
+"""The client: what a service calls to tell Errata what it predicted, what users did to it and what they said.
+
+    client = Client.from_settings(settings, source="shop/card-reader", spool_directory=Path("var/spool"))
+    shown = client.prediction(model="card-reader", version="12", output={"number": "4111"}, latency_ms=41)
+    client.edit(prediction_id=shown, corrected={"number": "4117"}, who="customer-17")
+    client.voc(text="The last digit is always wrong", rating=2, prediction_id=shown)
+
+No call blocks or raises: it takes microseconds, in which the event is turned into bytes (so that the service
+may change its objects afterwards) and queued. A thread of its own delivers what is queued
+(errata/delivery.py). What is not valid, or had to be dropped, is counted in `client.counters` and logged
+once.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import msgspec
+
+from errata.backlog import Backlog, Waiting
+from errata.counters import Counters
+from errata.delivery import Delivery, OpenProducer, count_dropped, open_kafka_producer
+from errata.events import Data, Event, FeedbackData, PredictionData, VocData, Who
+from errata.identity import new_id
+from errata.masking import mask as mask_text
+from errata.partitioning import topic_of
+from errata.settings import Settings
+from errata.topics import kafka_options
+from errata.wire import encode_event
+
+logger = logging.getLogger(__name__)
+
+#: The off switch: with `ERRATA_ENABLED=0` in the environment a client made from settings does nothing.
+SWITCH = "ERRATA_ENABLED"
+_OFF = frozenset({"0", "false", "no", "off"})
+
+
+class Client:
+    """Tells Errata what happened. Any thread may use it; a forked child gets its own thread and queue."""
+
+    def __init__(
+        self,
+        bootstrap: str = "127.0.0.1:9092",
+        *,
+        source: str,
+        spool_directory: Path | None = None,
+        enabled: bool = True,
+        mask: Callable[[Any], Any] | None = None,
+        queue_events: int = 10_000,
+        queue_bytes: int = 64 * 1024 * 1024,
+        spool_bytes: int = 256 * 1024 * 1024,
+        linger_ms: float = 100.0,
+        record_events: int = 500,
+        record_bytes: int = 900_000,
+        delivery_seconds: float = 10.0,
+        connection: Mapping[str, Any] | None = None,
+        open_producer: OpenProducer | None = None,
+    ) -> None:
+        """Return at once, whether or not a broker answers at `bootstrap`.
+
+        `source` names the service (CloudEvents source). `spool_directory` keeps events on disk while no
+        broker answers; without it they wait in memory. `mask` is called with every input, output, correction
+        and VOC text, and what it returns is sent instead; VOC text is masked by errata/masking.py before.
+        `connection` are further options of kafka.KafkaProducer; `open_producer` replaces it altogether.
+        """
+        self._source = source
+        self._enabled = enabled
+        self._mask = mask
+        options = {"bootstrap_servers": bootstrap, **(connection or {})}
+        self._open_producer = open_producer or (lambda: open_kafka_producer(options, delivery_seconds))
+        self._limits = {
+            "limit_events": queue_events,
+            "limit_bytes": queue_bytes,
+            "batch_events": record_events,
+        }
+        self._delivering: dict[str, Any] = {
+            "spool_directory": spool_directory,
+            "spool_bytes": spool_bytes,
+            "linger_seconds": linger_ms / 1000,
+            "record_events": record_events,
+            "record_bytes": record_bytes,
+            "delivery_seconds": delivery_seconds,
+        }
+        self._encode = msgspec.json.Encoder(enc_hook=_as_plain).encode
+        self.counters = Counters()
+        self._is_closed = False
+        self._abandoned: list[Delivery] = []
+        self._lifecycle = threading.Lock()
+        self._backlog = Backlog(**self._limits)
+        self._delivery: Delivery | None = None
+        if enabled:
+            itself = weakref.ref(self)
+            self._at_exit = lambda: _close_at_exit(itself)
+            atexit.register(self._at_exit)
+            os.register_at_fork(after_in_child=lambda: _begin_in_child(itself))
+            if spool_directory is not None:
+                self._start()
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, source: str, *, environ: Mapping[str, str] | None = None, **options: Any
+    ) -> Self:
+        """A client of the broker in `settings`; `options` are those of the constructor.
+
+        It is off where `environ` (the process's own unless given) says `ERRATA_ENABLED=0`.
+        """
+        values = os.environ if environ is None else environ
+        if values.get(SWITCH, "1").strip().lower() in _OFF:
+            options["enabled"] = False
+        return cls(
+            settings.broker.bootstrap, source=source, connection=kafka_options(settings.broker), **options
+        )
+
+    # --- Telling ------------------------------------------------------------------------------------------
+
+    def prediction(
+        self,
+        *,
+        model: str,
+        version: str,
+        output: Any,
+        confidence: float | None = None,
+        probabilities: Mapping[str, float] | None = None,
+        input: Any = None,  # noqa: A002 - the field's name on the wire
+        input_uri: str | None = None,
+        features: Any = None,
+        latency_ms: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        subject: str | None = None,
+        session: str | None = None,
+        id: str | None = None,  # noqa: A002 - as above
+        time_us: int | None = None,
+    ) -> str:
+        """Tell of one output shown to a user, and return its id, which feedback refers to."""
+        return self._tell(
+            id,
+            time_us,
+            lambda: PredictionData(
+                model=model,
+                version=version,
+                output=self._masked(output),
+                confidence=confidence,
+                probabilities=probabilities,  # type: ignore[arg-type]
+                input=None if input is None else self._masked(input),
+                input_uri=input_uri,
+                features=features,
+                latency_ms=latency_ms,
+                tags=tags or {},  # type: ignore[arg-type]
+                subject=subject,
+                session=session,
+            ),
+        )
+
+    def edit(
+        self,
+        *,
+        prediction_id: str,
+        corrected: Any,
+        display_ms: float | None = None,
+        who: str | Who | None = None,
+        id: str | None = None,  # noqa: A002 - as above
+        time_us: int | None = None,
+    ) -> str:
+        """Tell what an output was corrected to, and return the id of this feedback."""
+        return self._feedback(
+            "edit", prediction_id, lambda: self._masked(corrected), display_ms, who, id, time_us
+        )
+
+    def accept(
+        self,
+        *,
+        prediction_id: str,
+        display_ms: float | None = None,
+        who: str | Who | None = None,
+        id: str | None = None,  # noqa: A002 - as above
+        time_us: int | None = None,
+    ) -> str:
+        """Tell that an output was taken as it was shown, and return the id of this feedback."""
+        return self._feedback("accept", prediction_id, _nothing, display_ms, who, id, time_us)
+
+    def reject(
+        self,
+        *,
+        prediction_id: str,
+        display_ms: float | None = None,
+        who: str | Who | None = None,
+        id: str | None = None,  # noqa: A002 - as above
+        time_us: int | None = None,
+    ) -> str:
+        """Tell that an output was thrown away, and return the id of this feedback."""
+        return self._feedback("reject", prediction_id, _nothing, display_ms, who, id, time_us)
+
+    def voc(
+        self,
+        *,
+        text: str,
+        rating: int | None = None,
+        channel: str | None = None,
+        language: str | None = None,
+        prediction_id: str | None = None,
+        model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        subject: str | None = None,
+        id: str | None = None,  # noqa: A002 - as above
+        time_us: int | None = None,
+    ) -> str:
+        """Tell what a customer said, masked, and return the id of this VOC."""
+        return self._tell(
+            id,
+            time_us,
+            lambda: VocData(
+                text=self._masked(mask_text(text)),
+                rating=rating,
+                channel=channel,
+                language=language,
+                prediction_id=prediction_id,
+                model=model,
+                tags=tags or {},  # type: ignore[arg-type]
+                subject=subject,
+            ),
+        )
+
+    # --- Ending -------------------------------------------------------------------------------------------
+
+    def flush(self, timeout_seconds: float = 10.0) -> bool:
+        """Wait until everything told so far is sent, or on disk; False if that took too long."""
+        return self._backlog.wait_until_settled(timeout_seconds)
+
+    def close(self, timeout_seconds: float = 5.0) -> None:
+        """Deliver what waits and stop; what is told afterwards is dropped. A second call does nothing."""
+        with self._lifecycle:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            delivery, self._delivery = self._delivery, None
+        if self._enabled:
+            atexit.unregister(self._at_exit)
+        if delivery is not None:
+            delivery.close(timeout_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def abandon(self) -> None:
+        """In a forked child: leave thread, queue and files to the parent, and begin anew."""
+        if self._delivery is not None:
+            self._delivery.abandon()
+            self._abandoned.append(self._delivery)
+        self.counters = Counters()
+        self._lifecycle = threading.Lock()
+        self._backlog = Backlog(**self._limits)
+        self._delivery = None
+
+    # --- Within -------------------------------------------------------------------------------------------
+
+    def _feedback(
+        self,
+        action: Literal["edit", "accept", "reject"],
+        prediction_id: str,
+        corrected: Callable[[], Any],
+        display_ms: float | None,
+        who: str | Who | None,
+        event_id: str | None,
+        time_us: int | None,
+    ) -> str:
+        return self._tell(
+            event_id,
+            time_us,
+            lambda: FeedbackData(
+                prediction_id=prediction_id,
+                action=action,
+                corrected=corrected(),
+                display_ms=display_ms,
+                who=who if isinstance(who, Who) else Who(id=who),
+            ),
+        )
+
+    def _tell(self, event_id: str | None, time_us: int | None, build: Callable[[], Data]) -> str:
+        """Encode and queue an event. Whatever the service hands over, it gets an id back and no exception."""
+        now_us = time.time_ns() // 1000
+        event_id = event_id or new_id(now_us)
+        if not self._enabled:
+            return event_id
+        self.counters.add(queued=1)
+        try:
+            data = build()
+            event = Event(
+                id=event_id, source=self._source, time_us=now_us if time_us is None else time_us, data=data
+            )
+            waiting = Waiting(topic_of(data), encode_event(event, self._encode))
+        except Exception as error:
+            if self.counters.refuse("not_encodable") == 1:
+                logger.warning("errata: an event cannot be encoded: %s", error)
+            return event_id
+        if self._is_closed:
+            count_dropped(self.counters, waiting.topic, "closed")
+            return event_id
+        for dropped in self._backlog.put(waiting):
+            count_dropped(self.counters, dropped.topic, "queue_full")
+        if self._delivery is None:
+            self._start()
+        return event_id
+
+    def _masked(self, value: Any) -> Any:
+        return value if self._mask is None else self._mask(value)
+
+    def _start(self) -> None:
+        """Start the thread, unless it runs."""
+        with self._lifecycle:
+            if self._delivery is None and not self._is_closed:
+                self._delivery = Delivery(
+                    self._backlog,
+                    self.counters,
+                    self._open_producer,
+                    on_connect=self._exit_first,
+                    **self._delivering,
+                )
+                self._delivery.start()
+
+    def _exit_first(self) -> None:
+        """Register again: exit handlers run latest first, and the producer must not be closed before us."""
+        atexit.unregister(self._at_exit)
+        if not self._is_closed:
+            atexit.register(self._at_exit)
+
+
+def _close_at_exit(client: weakref.ref[Client]) -> None:
+    alive = client()
+    if alive is not None:
+        alive.close(timeout_seconds=2.0)
+
+
+def _begin_in_child(client: weakref.ref[Client]) -> None:
+    alive = client()
+    if alive is not None:
+        alive.abandon()
+
+
+def _nothing() -> None:
+    return None
+
+
+def _as_plain(value: Any) -> Any:
+    """Turn what numpy and torch hold into lists and numbers. Raises NotImplementedError for anything else."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise NotImplementedError(f"{type(value).__name__} is no JSON: convert it first")

@@ -1,0 +1,325 @@
+"""Labeling batches from the order to the decision; each step is one transaction.
+
+collect (a run waits) ─────────────────┐                          ┌─ accept_batch ─► examples, run requested
+draft_batch (a person) ─ order_batch ──┴► ordered ─ deliver ──────┴─ reject_batch ─► run failed
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from errata.settings import Mining, Settings
+from errata.topics import RETRAIN, SIGNALS
+from labeling.mining import compose_batch, role_of
+from storage import batches, examples, outbox, predictions, releases, runs, signals, voc
+from storage.database import Database
+from storage.errors import Conflict, NotFound
+from storage.records import Batch, BatchItem, Example, Label, Prediction, Role, Run, RunStep
+
+log = logging.getLogger(__name__)
+
+BATCH_ORDERED: Final = "errata.batch.ordered.v1"
+RUN_REQUESTED: Final = "errata.run.requested.v1"
+
+#: Of the predictions that may be chosen the latest are read, at most this many: inputs of 64 KiB are a lot.
+POOL: Final = 50_000
+#: VOC rated higher than this is no complaint.
+WORST_PRAISE: Final = 6
+
+NewId = Callable[[int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What a batch is chosen from: the predictions of one version in a span of time."""
+
+    version: str
+    since_us: int
+    until_us: int
+    predictions: Sequence[Prediction]
+    already: set[str]
+    complaints: set[str]
+    roles: Mapping[str, Role]
+
+
+def collect(db: Database, settings: Settings, now_us: int, new_id: NewId) -> list[str]:
+    """Order a batch for each run that waits for one and has settled; return the ids of these batches.
+
+    Predictions are taken from the time since the change that opened the run, as far as `lookback_seconds`
+    allows. Where there are some but none can be labelled, the run has failed.
+    """
+    with db.read() as c:
+        waiting = [run for run in runs.list_runs(c, status="waiting") if run.batch_id is None]
+    ordered = []
+    for run in reversed(waiting):
+        mining = settings.models[run.model].mining if run.model in settings.models else None
+        if mining is None or now_us < run.opened_us + _us(mining.settle_seconds):
+            continue
+        pool = read_pool(db, run.model, run.champion, mining, now_us, change_us=_find_change(db, run))
+        batch, items = _compose(
+            pool, run.model, mining, run.seed, f"Run {run.id} waits for it.", now_us, new_id
+        )
+        if items:
+            if _order_for_run(db, replace(batch, run_id=run.id), items, now_us, new_id):
+                ordered.append(batch.id)
+        elif pool.predictions:
+            _fail(db, run, _why_empty(pool), now_us)
+    return ordered
+
+
+def draft_batch(db: Database, settings: Settings, model: str, now_us: int, new_id: NewId) -> Batch:
+    """Compose and store a batch that no run waits for, from what the champion predicted lately; a draft.
+
+    Raises NotFound for a model without settings, and Conflict where there is nothing to label.
+    """
+    if model not in settings.models:
+        raise NotFound("model", model)
+    mining = settings.models[model].mining
+    with db.read() as c:
+        champion = releases.champion(c, model)
+    if champion is None:
+        raise Conflict(f"{model} has no champion: register its first version")
+    pool = read_pool(db, model, champion.version, mining, now_us)
+    seed = now_us % 2**31
+    batch, items = _compose(pool, model, mining, seed, "A person asked for it.", now_us, new_id)
+    if not items:
+        raise Conflict(_why_empty(pool))
+    with db.write() as c:
+        batches.create_batch(c, batch, items)
+    return batch
+
+
+def order_batch(db: Database, batch_id: str, reason: str, now_us: int, new_id: NewId) -> Batch:
+    """Order a draft; raises Conflict for any other batch."""
+    with db.write() as c:
+        batches.set_status(c, batch_id, "ordered", reason, now_us)
+        batch = batches.get_batch(c, batch_id)
+        outbox.put(c, SIGNALS, batch.model, BATCH_ORDERED, _announce(batch), now_us, new_id(now_us))
+    return batch
+
+
+def deliver(db: Database, batch_id: str, labels: Sequence[Label], now_us: int) -> Batch:
+    """Store labels; once every item has a label or a flag, the batch is delivered."""
+    with db.write() as c:
+        batches.put_labels(c, batch_id, labels)
+        batch = batches.get_batch(c, batch_id)
+        if batch.status == "ordered" and batch.n_labelled == batch.quantity:
+            batches.set_status(c, batch_id, "delivered", "Every item has a label or a flag.", now_us)
+        return batches.get_batch(c, batch_id)
+
+
+def accept_batch(db: Database, batch_id: str, reason: str, now_us: int, new_id: NewId) -> Batch:
+    """Make examples of a delivered batch, and request the run that waits for it; else raises Conflict.
+
+    An item that was flagged or whose prediction was erased makes no example; nor does one that was chosen for
+    training, when its group judges by now.
+    """
+    with db.write() as c:
+        batches.set_status(c, batch_id, "accepted", reason, now_us)
+        batch = batches.get_batch(c, batch_id)
+        items = batches.read_items(c, batch_id)
+        sources: dict[str, Prediction] = {}
+        for item in items:
+            with suppress(NotFound):
+                sources[item.prediction_id] = predictions.get_prediction(c, item.prediction_id)
+        new = _make_examples(batch, items, sources, examples.read_group_roles(c, batch.model), now_us)
+        if not new:
+            raise Conflict(f"batch {batch_id} has no item that became an example: reject it")
+        examples.put_examples(c, new)
+        run = runs.lock_run(c, batch.run_id) if batch.run_id else None
+        if run is not None and run.status == "waiting":
+            evidence = _count_examples(batch, items, new)
+            request = {"run_id": run.id, "model": run.model}
+            runs.put_step(c, RunStep(run_id=run.id, step="labelled", evidence=evidence, time_us=now_us))
+            runs.put_step(c, RunStep(run_id=run.id, step="requested", evidence=request, time_us=now_us))
+            runs.update_run(c, run.id, status="requested")
+            outbox.put(c, RETRAIN, run.model, RUN_REQUESTED, request, now_us, new_id(now_us))
+    return batch
+
+
+def reject_batch(db: Database, batch_id: str, reason: str, now_us: int) -> Batch:
+    """Refuse a delivered batch: the run that waited for it has failed; its predictions may be ordered again.
+
+    Nothing is ordered in its place by itself, because that would cost money nobody has agreed to.
+    """
+    with db.write() as c:
+        batches.set_status(c, batch_id, "rejected", reason, now_us)
+        batch = batches.get_batch(c, batch_id)
+        run = runs.lock_run(c, batch.run_id) if batch.run_id else None
+        if run is not None and run.status == "waiting":
+            why = f"The labels of batch {batch_id} were rejected: {reason}"
+            runs.update_run(c, run.id, status="failed", verdict_reason=why, decided_us=now_us)
+    return batch
+
+
+def cost_of(batch: Batch) -> Decimal:
+    """What a batch costs in its currency: quantity times unit price."""
+    return batch.quantity * Decimal(batch.unit_price)
+
+
+def read_pool(
+    db: Database, model: str, version: str, mining: Mining, now_us: int, *, change_us: int | None = None
+) -> Pool:
+    """Read what a batch may be chosen from; nothing from before the change, nor from before the lookback."""
+    since_us = max(now_us - _us(mining.lookback_seconds), change_us or 0)
+    with db.read() as c:
+        found = predictions.read_predictions(
+            c, model=model, version=version, since_us=since_us, until_us=now_us, limit=POOL
+        )
+        known = batches.list_ordered_predictions(c, model)
+        comments = voc.read_voc(c, model=model, since_us=since_us, limit=POOL)
+        roles = examples.read_group_roles(c, model)
+    if len(found) == POOL:
+        log.warning(
+            "%s has more than %s predictions since %s: the batch is chosen from these", model, POOL, since_us
+        )
+    complaints = {
+        comment.prediction_id
+        for comment in comments
+        if comment.prediction_id and (comment.rating is None or comment.rating <= WORST_PRAISE)
+    }
+    return Pool(version, since_us, now_us, found, known, complaints, roles)
+
+
+def _compose(
+    pool: Pool, model: str, mining: Mining, seed: int, reason: str, now_us: int, new_id: NewId
+) -> tuple[Batch, list[BatchItem]]:
+    items = compose_batch(
+        pool.predictions,
+        mining,
+        model=model,
+        seed=seed,
+        already=pool.already,
+        complaints=pool.complaints,
+        roles=pool.roles,
+    )
+    policy = {
+        "mining": msgspec.to_builtins(mining),
+        "seed": seed,
+        "version": pool.version,
+        "since_us": pool.since_us,
+        "until_us": pool.until_us,
+        "n_predictions": len(pool.predictions),
+        "n_ordered_before": sum(p.id in pool.already for p in pool.predictions),
+    }
+    batch = Batch(
+        id=new_id(now_us),
+        model=model,
+        status="draft",
+        run_id=None,
+        quantity=len(items),
+        unit_price=mining.unit_price,
+        currency=mining.currency,
+        guide=mining.guide,
+        guide_version=mining.guide_version,
+        policy=policy,
+        reason=reason,
+        created_us=now_us,
+    )
+    return batch, items
+
+
+def _order_for_run(
+    db: Database, batch: Batch, items: Sequence[BatchItem], now_us: int, new_id: NewId
+) -> bool:
+    """Store and order `batch` for its run; False if another process was faster."""
+    assert batch.run_id is not None
+    with db.write() as c:
+        run = runs.lock_run(c, batch.run_id)
+        if run.status != "waiting" or run.batch_id is not None:
+            return False
+        batches.create_batch(c, batch, items)
+        batches.set_status(c, batch.id, "ordered", batch.reason, now_us)
+        evidence = _announce(batch) | {"parts": dict(Counter(item.part for item in items))}
+        runs.put_step(c, RunStep(run_id=run.id, step="ordered", evidence=evidence, time_us=now_us))
+        runs.update_run(c, run.id, batch_id=batch.id)
+        outbox.put(c, SIGNALS, batch.model, BATCH_ORDERED, _announce(batch), now_us, new_id(now_us))
+    return True
+
+
+def _announce(batch: Batch) -> dict[str, Any]:
+    return {
+        "batch_id": batch.id,
+        "model": batch.model,
+        "run_id": batch.run_id,
+        "quantity": batch.quantity,
+        "cost": str(cost_of(batch)),
+        "currency": batch.currency,
+        "guide_version": batch.guide_version,
+    }
+
+
+def _find_change(db: Database, run: Run) -> int | None:
+    """When the change began that opened the run, as far as it is known."""
+    if run.signal_id is None:
+        return None
+    with db.read() as c:
+        return signals.get_signal(c, run.signal_id).change_us
+
+
+def _fail(db: Database, run: Run, why: str, now_us: int) -> None:
+    with db.write() as c:
+        if runs.lock_run(c, run.id).status == "waiting":
+            runs.update_run(c, run.id, status="failed", verdict_reason=why, decided_us=now_us)
+
+
+def _why_empty(pool: Pool) -> str:
+    return (
+        f"None of the {len(pool.predictions)} predictions of {pool.version} can be labelled: each was "
+        "ordered before, or was sent without `input` and `input_uri`."
+    )
+
+
+def _make_examples(
+    batch: Batch,
+    items: Sequence[BatchItem],
+    sources: Mapping[str, Prediction],
+    roles: Mapping[str, Role],
+    now_us: int,
+) -> list[Example]:
+    # The share at the time of the order decided who was mined; a setting that changed since must not undo it.
+    percent = batch.policy["mining"]["evaluation_groups_percent"]
+    made = []
+    for item in items:
+        source = sources.get(item.prediction_id)
+        if source is None or item.label is None:
+            continue
+        role = roles.get(item.group) or role_of(item.group, percent, batch.model)
+        if role == "evaluation" and item.part not in ("audit", "evaluation"):
+            continue
+        made.append(
+            Example(
+                id=item.prediction_id,
+                model=batch.model,
+                input=source.input if source.input is not None else {"uri": source.input_uri},
+                label=item.label,
+                group=item.group,
+                role=role,
+                part=item.part,
+                batch_id=batch.id,
+                created_us=now_us,
+            )
+        )
+    return made
+
+
+def _count_examples(batch: Batch, items: Sequence[BatchItem], new: Sequence[Example]) -> dict[str, Any]:
+    flags = Counter(flag for item in items for flag in item.flags)
+    return {
+        "batch_id": batch.id,
+        "training": sum(example.role == "training" for example in new),
+        "evaluation": sum(example.role == "evaluation" for example in new),
+        "flags": dict(flags),
+        "cost": str(cost_of(batch)),
+        "currency": batch.currency,
+    }
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1_000_000)

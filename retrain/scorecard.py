@@ -1,0 +1,151 @@
+"""Measures versions on the same frozen examples: how far answers are off, how long they take, case by case."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from errata.errors import Malformed
+from errata.settings import Task
+from quality.distances import PPM, measure_distance
+from retrain.trainer import Network
+from storage.records import Case, Example, Scorecard
+
+BATCH: Final = 64
+#: Single calls that are timed, after some that warm up.
+TIMED_CALLS: Final = 100
+WARM_UP_CALLS: Final = 3
+
+Part = Literal["all", "before", "after"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a version answers to some examples, in their order."""
+
+    outputs: list[Any]
+    #: Distance of each output from its label.
+    distance_ppm: npt.NDArray[np.int64]
+    latency_us_p50: int | None
+    latency_us_p95: int | None
+    #: Examples per second in batches of BATCH.
+    per_second: float | None
+
+
+def measure(
+    network: Network,
+    examples: Sequence[Example],
+    task: Task,
+    clock_ns: Callable[[], int] = time.perf_counter_ns,
+) -> Measurement:
+    """Ask `network` all `examples` in batches, and some of them one by one for the latency of a call.
+
+    What it cannot answer, or answers with something that is no output of `task`, is wrong altogether.
+    """
+    if not examples:
+        return Measurement([], np.zeros(0, np.int64), None, None, None)
+    latencies_us = _time_calls(network, [example.input for example in examples[:TIMED_CALLS]], clock_ns)
+    start_ns = clock_ns()
+    outputs: list[Any] = []
+    for first in range(0, len(examples), BATCH):
+        outputs += _answer(network, [example.input for example in examples[first : first + BATCH]])
+    seconds = max(clock_ns() - start_ns, 1) / 1e9
+    distances = [
+        _distance(task, output, example.label) for output, example in zip(outputs, examples, strict=True)
+    ]
+    return Measurement(
+        outputs,
+        np.array(distances, np.int64),
+        round(float(np.quantile(latencies_us, 0.5))) if latencies_us else None,
+        round(float(np.quantile(latencies_us, 0.95))) if latencies_us else None,
+        len(examples) / seconds,
+    )
+
+
+def make_scorecards(
+    run_id: str, version: str, measured: Measurement, is_new: npt.NDArray[np.bool_]
+) -> list[Scorecard]:
+    """The scorecards of all examples, of those from before the change and of those from after it."""
+    parts: list[tuple[Part, npt.NDArray[np.bool_]]] = [
+        ("all", np.ones(len(is_new), bool)),
+        ("before", ~is_new),
+        ("after", is_new),
+    ]
+    return [
+        Scorecard(
+            run_id=run_id,
+            version=version,
+            part=part,
+            n=int(chosen.sum()),
+            n_wrong=int((measured.distance_ppm[chosen] > 0).sum()),
+            distance_ppm=int(measured.distance_ppm[chosen].sum()),
+            latency_us_p50=measured.latency_us_p50,
+            latency_us_p95=measured.latency_us_p95,
+            per_second=measured.per_second,
+        )
+        for part, chosen in parts
+    ]
+
+
+def make_cases(
+    run_id: str, examples: Sequence[Example], champion: Measurement, candidate: Measurement
+) -> list[Case]:
+    """Every example with both answers, and what the candidate changes."""
+    return [
+        Case(
+            run_id=run_id,
+            example_id=example.id,
+            change=_name_change(int(before), int(after)),
+            champion_output=champion.outputs[place],
+            candidate_output=candidate.outputs[place],
+            champion_ppm=int(before),
+            candidate_ppm=int(after),
+        )
+        for place, (example, before, after) in enumerate(
+            zip(examples, champion.distance_ppm, candidate.distance_ppm, strict=True)
+        )
+    ]
+
+
+def _name_change(
+    champion_ppm: int, candidate_ppm: int
+) -> Literal["fixed", "broken", "still_wrong", "still_right"]:
+    if champion_ppm:
+        return "still_wrong" if candidate_ppm else "fixed"
+    return "broken" if candidate_ppm else "still_right"
+
+
+def _time_calls(network: Network, inputs: Sequence[Any], clock_ns: Callable[[], int]) -> list[float]:
+    """The time of each call with one input, in microseconds; refused inputs are not timed."""
+    latencies_us = []
+    for place, one in enumerate([*inputs[:WARM_UP_CALLS], *inputs]):
+        start_ns = clock_ns()
+        try:
+            network.predict([one])
+        except Malformed:
+            continue
+        if place >= WARM_UP_CALLS:
+            latencies_us.append((clock_ns() - start_ns) / 1000)
+    return latencies_us
+
+
+def _answer(network: Network, inputs: Sequence[Any]) -> list[Any]:
+    """The output of each input; None for those that the network refuses."""
+    try:
+        return [answer.output for answer in network.predict(inputs)]
+    except Malformed:
+        if len(inputs) == 1:
+            return [None]
+    return [output for one in inputs for output in _answer(network, [one])]
+
+
+def _distance(task: Task, output: Any, label: Any) -> int:
+    if output is None:
+        return PPM
+    try:
+        return measure_distance(task, output, label)
+    except Malformed:
+        return PPM

@@ -1,0 +1,320 @@
+"""Events into facts: one transaction for each fetched run of records, exact under every fault.
+
+In the order of the locks that it takes (storage/locks.py), the transaction of `apply`
+
+1. locks the partition's row in `intake_positions` and leaves out what is below its offset: a worker that lost
+   the partition, or one that reads again after a crash, adds nothing;
+2. locks the shard, so that predictions and feedback of one partition number take turns and see each other;
+3. inserts the events whose ids are new, and lets only these count;
+4. pairs feedback with predictions, whichever came first, and moves the windows of the *predictions* by what
+   changed (storage/pairing.py);
+5. stores dead letters and the row of the ledger, and advances the position.
+
+Only then may the offsets be committed to Kafka. A pair whose two events came in different partitions at the
+same moment misses each other; `sweep_orphans` finds it.
+
+An event that the database refuses is found by halving the events, becomes the dead letter `database_refused`,
+and all others are applied in the same transaction. VOC of a model that is not configured is kept: a customer
+said it.
+"""
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+
+from errata.errors import Malformed, Stop
+from errata.events import Event, FeedbackData, PredictionData, VocData
+from errata.settings import Model
+from errata.wire import encode_event
+from quality.windows import minute_of, of_prediction
+from storage.database import Database, translated_errors
+from storage.facts import feedback_row, prediction_row, voc_row
+from storage.insertion import insert_new, insert_unseen, list_keys
+from storage.locks import lock_shard
+from storage.pairing import COUNTED, pair
+from storage.records import Applied, DeadLetter
+from storage.slices import assign_slices
+from storage.tables import (
+    dead_letters,
+    feedback,
+    intake_ledger,
+    intake_positions,
+    outcomes,
+    predictions,
+    voc,
+)
+from storage.windows import SWEEP_SHARD, Addition, Place, add_to_windows
+
+#: How long after its arrival a feedback is looked at by `sweep_orphans`: much longer than any transaction.
+SWEEP_US: Final = 86_400_000_000
+
+_SWEEP_AT_ONCE: Final = 5000
+
+#: An event with the offset of its record and its position in the record.
+Placed = tuple[int, int, Event]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A fetched run of records of one partition, decoded: the offsets `first_offset` <= … < `next_offset`.
+
+    Every event that was in the records is in `events` or in `dead`. `topic_id` is Kafka's, "" where it has
+    none.
+    """
+
+    topic: str
+    partition: int
+    first_offset: int
+    next_offset: int
+    topic_id: str
+    n_records: int
+    events: list[Placed]
+    dead: list[DeadLetter]
+
+
+@dataclass(frozen=True, slots=True)
+class _Circumstances:
+    """What the transaction needs besides the events."""
+
+    models: Mapping[str, Model]
+    slice_values_per_hour: int
+    shard: int
+    now_us: int
+
+
+def apply(
+    db: Database,
+    arrival: Arrival,
+    *,
+    models: Mapping[str, Model],
+    slice_values_per_hour: int,
+    worker: str,
+    now_us: int,
+) -> Applied:
+    """Store an arrival and all that follows from it in one transaction; return its row of the ledger.
+
+    What was applied before is left out; if all of it was, every count is 0. A gap between the stored position
+    and `first_offset` is what the broker no longer has (retention, compaction): the ledger shows it.
+
+    Raises Unavailable (nothing was stored: wait and apply the same arrival again) and Stop (the topic was
+    created anew, so that its offsets mean other records).
+    """
+    with db.write() as c:
+        arrival = _leave_out_applied(arrival, _lock_position(c, arrival, now_us))
+        if arrival.first_offset == arrival.next_offset:
+            return _account(arrival, n_new=0, dead=[])
+        lock_shard(c, arrival.partition)
+        known, dead = _refuse_unknown_models(arrival, models)
+        n_new, refused = _store_or_refuse(
+            c, arrival, known, _Circumstances(models, slice_values_per_hour, arrival.partition, now_us)
+        )
+        dead = sorted([*arrival.dead, *dead, *refused], key=lambda letter: (letter.offset, letter.position))
+        applied = _account(arrival, n_new=n_new, dead=dead)
+        insert_new(c, dead_letters, [{**asdict(letter), "stored_us": now_us} for letter in dead])
+        c.execute(intake_ledger.insert().values(**asdict(applied), worker=worker, stored_us=now_us))
+        c.execute(
+            intake_positions.update()
+            .where(_is_position_of(arrival))
+            .values(next_offset=arrival.next_offset, stored_us=now_us)
+        )
+    return applied
+
+
+def stored_positions(
+    db: Database, topic_partitions: Collection[tuple[str, int]]
+) -> dict[tuple[str, int], tuple[int, str]]:
+    """The next offset to read and the topic's id, for each of the partitions that was ever applied."""
+    p = intake_positions.c
+    if not topic_partitions:
+        return {}
+    with db.read() as c:
+        listed = list_keys(c, [p.topic, p.partition], sorted(topic_partitions))
+        same = and_(p.topic == listed.c.topic, p.partition == listed.c.partition)
+        rows = c.execute(select(intake_positions).join(listed, same)).all()
+    return {(row.topic, row.partition): (row.next_offset, row.topic_id) for row in rows}
+
+
+def sweep_orphans(
+    db: Database, models: Mapping[str, Model], now_us: int, lookback_us: int | None = SWEEP_US
+) -> int:
+    """Pair feedback and predictions that are both stored and missed each other; return how many.
+
+    Looks at feedback stored in the last `lookback_us`, or at all of it if None.
+    """
+    orphans = _orphans().join(predictions, predictions.c.id == feedback.c.prediction_id)
+    if lookback_us is not None:
+        orphans = orphans.where(feedback.c.stored_us >= now_us - lookback_us)
+    with db.read() as c:
+        ids = list(c.scalars(orphans.distinct().limit(_SWEEP_AT_ONCE)))
+    if not ids:
+        return 0
+    with db.write() as c:
+        lock_shard(c, SWEEP_SHARD)
+        pairing = pair(c, models, ids)
+        add_to_windows(c, SWEEP_SHARD, pairing.additions)
+    return pairing.n_outcomes
+
+
+def count_orphans(c: Connection) -> int:
+    """How many predictions have feedback that waits for them: not stored, or not paired by a sweep yet."""
+    return c.scalar(select(func.count()).select_from(_orphans().distinct().subquery())) or 0
+
+
+def _orphans() -> Select[str]:
+    return (
+        select(feedback.c.prediction_id)
+        .outerjoin(outcomes, outcomes.c.prediction_id == feedback.c.prediction_id)
+        .where(feedback.c.who_kind == COUNTED)
+        .where(outcomes.c.prediction_id.is_(None))
+    )
+
+
+# --- The position -------------------------------------------------------------------------------------------
+
+
+def _lock_position(c: Connection, arrival: Arrival, now_us: int) -> int:
+    """The first offset of the partition that is not applied yet; nobody else applies it until we are done."""
+    wanted = select(intake_positions).where(_is_position_of(arrival)).with_for_update()
+    stored = c.execute(wanted).one_or_none()
+    if stored is None:
+        row = {"topic": arrival.topic, "partition": arrival.partition, "topic_id": arrival.topic_id}
+        insert_new(c, intake_positions, [{**row, "next_offset": arrival.first_offset, "stored_us": now_us}])
+        stored = c.execute(wanted).one()
+    if arrival.topic_id and stored.topic_id and arrival.topic_id != stored.topic_id:
+        raise Stop(
+            f"{arrival.topic} was created anew: its id is {arrival.topic_id}, but partition {arrival.partition} "
+            f"is applied up to offset {stored.next_offset} from {stored.topic_id}. If the old records are gone "
+            f"for good, delete its rows in intake_positions and start again"
+        )
+    return int(stored.next_offset)
+
+
+def _is_position_of(arrival: Arrival) -> ColumnElement[bool]:
+    p = intake_positions.c
+    return and_(p.topic == arrival.topic, p.partition == arrival.partition)
+
+
+def _leave_out_applied(arrival: Arrival, stored_offset: int) -> Arrival:
+    """The part of an arrival from `stored_offset` on."""
+    if stored_offset <= arrival.first_offset:
+        return arrival
+    events = [placed for placed in arrival.events if placed[0] >= stored_offset]
+    dead = [letter for letter in arrival.dead if letter.offset >= stored_offset]
+    return replace(
+        arrival,
+        first_offset=min(stored_offset, arrival.next_offset),
+        n_records=len({placed[0] for placed in events} | {letter.offset for letter in dead}),
+        events=events,
+        dead=dead,
+    )
+
+
+def _account(arrival: Arrival, *, n_new: int, dead: Sequence[DeadLetter]) -> Applied:
+    n = len(arrival.events) + len(arrival.dead)
+    return Applied(
+        topic=arrival.topic,
+        partition=arrival.partition,
+        first_offset=arrival.first_offset,
+        next_offset=arrival.next_offset,
+        n_records=arrival.n_records,
+        n=n,
+        n_new=n_new,
+        n_duplicate=n - n_new - len(dead),
+        n_dead=len(dead),
+    )
+
+
+# --- The events ---------------------------------------------------------------------------------------------
+
+
+def _store_or_refuse(
+    c: Connection, arrival: Arrival, events: Sequence[Placed], circumstances: _Circumstances
+) -> tuple[int, list[DeadLetter]]:
+    """Store events; return the number of new ones, and dead letters for those that the database refuses."""
+    if not events:
+        return 0, []
+    try:
+        with translated_errors(), c.begin_nested():
+            return _store(c, [event for _, _, event in events], circumstances), []
+    except Malformed as error:
+        if len(events) == 1:
+            return 0, [_dead_letter(arrival, events[0], error.reason, error.detail)]
+        middle = len(events) // 2
+        n_first, first = _store_or_refuse(c, arrival, events[:middle], circumstances)
+        n_second, second = _store_or_refuse(c, arrival, events[middle:], circumstances)
+        return n_first + n_second, first + second
+
+
+def _store(c: Connection, events: Sequence[Event], circumstances: _Circumstances) -> int:
+    """Store events, of each id the first, and what follows from the new ones; return how many are new."""
+    shard, now_us = circumstances.shard, circumstances.now_us
+    made, given, said = _by_kind(events)
+    slices = assign_slices(c, list(made.values()), circumstances.slice_values_per_hour)
+    made_rows = {
+        event_id: prediction_row(event, slices[event_id], shard, now_us) for event_id, event in made.items()
+    }
+    given_rows = {event_id: feedback_row(event, shard, now_us) for event_id, event in given.items()}
+    new_predictions = insert_unseen(c, predictions, list(made_rows.values()))
+    new_feedback = insert_unseen(c, feedback, list(given_rows.values()))
+    new_voc = insert_unseen(c, voc, [voc_row(event, now_us) for event in said.values()])
+    given_new = [given_rows[event_id] for event_id in new_feedback]
+    corrected = {row["prediction_id"] for row in given_new if row["who_kind"] == COUNTED}
+    pairing = pair(c, circumstances.models, sorted(new_predictions | corrected))
+    counted = [_count(made_rows[event_id]) for event_id in new_predictions]
+    add_to_windows(c, shard, counted + pairing.additions)
+    return len(new_predictions) + len(new_feedback) + len(new_voc)
+
+
+def _by_kind(events: Sequence[Event]) -> tuple[dict[str, Event], dict[str, Event], dict[str, Event]]:
+    """Predictions, feedback and VOC by id, in the order in which they came."""
+    kinds: dict[type, dict[str, Event]] = {PredictionData: {}, FeedbackData: {}, VocData: {}}
+    for event in events:
+        kinds[type(event.data)].setdefault(event.id, event)
+    return kinds[PredictionData], kinds[FeedbackData], kinds[VocData]
+
+
+def _count(row: Mapping[str, Any]) -> Addition:
+    """What a new prediction adds, and where."""
+    place = Place(row["model"], row["version"], minute_of(row["time_us"]), row["slices"])
+    return place, of_prediction(row["latency_us"])
+
+
+def _refuse_unknown_models(
+    arrival: Arrival, models: Mapping[str, Model]
+) -> tuple[list[Placed], list[DeadLetter]]:
+    """The events that can be stored, and dead letters for predictions of models that are not configured."""
+    known: list[Placed] = []
+    dead = []
+    details: dict[str, str] = {}
+    for placed in arrival.events:
+        data = placed[2].data
+        if not isinstance(data, PredictionData) or data.model in models:
+            known.append(placed)
+            continue
+        if data.model not in details:
+            near = difflib.get_close_matches(data.model, models, n=1, cutoff=0.0)
+            hint = (
+                f"did you mean {near[0]}? Otherwise add [models.{data.model}]"
+                if near
+                else "no model is there"
+            )
+            details[data.model] = f"model {data.model} is not in the settings: {hint}"
+        dead.append(_dead_letter(arrival, placed, "unknown_model", details[data.model]))
+    return known, dead
+
+
+def _dead_letter(arrival: Arrival, placed: Placed, reason: str, detail: str) -> DeadLetter:
+    """A dead letter of an event that could be decoded: complete, so that it can be sent again."""
+    offset, position, event = placed
+    return DeadLetter(
+        topic=arrival.topic,
+        partition=arrival.partition,
+        offset=offset,
+        position=position,
+        reason=reason,
+        detail=detail,
+        raw=encode_event(event),
+    )

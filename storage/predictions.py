@@ -1,0 +1,164 @@
+"""Predictions as people and miners read them, each with what became of it."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select
+
+from errata.events import encode_json
+from storage.errors import NotFound
+from storage.records import Action, Prediction
+from storage.slices import ALL
+from storage.tables import feedback, outcomes, predictions
+
+_read_json: Final = msgspec.json.Decoder().decode
+_JSON: Final = ("output", "input", "features", "tags", "corrected")
+
+
+def get_prediction(c: Connection, id: str) -> Prediction:  # noqa: A002
+    """The prediction of an id. Raises NotFound."""
+    row = c.execute(_with_outcomes().where(predictions.c.id == id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound("prediction", id)
+    return _as_record(row)
+
+
+def read_predictions(
+    c: Connection,
+    *,
+    model: str,
+    version: str | None = None,
+    slice: str = ALL,  # noqa: A002
+    since_us: int | None = None,
+    until_us: int | None = None,
+    action: Action | None = None,
+    limit: int,
+) -> list[Prediction]:
+    """The latest predictions with `since_us` <= time < `until_us`; those with an outcome of `action`, if given."""
+    p = predictions.c
+    wanted = _with_outcomes().where(p.model == model, in_slice(c, slice))
+    if version is not None:
+        wanted = wanted.where(p.version == version)
+    wanted = wanted.where(*_between(since_us, until_us))
+    if action is not None:
+        wanted = wanted.where(outcomes.c.action == action)
+    latest = wanted.order_by(p.time_us.desc(), p.id.desc()).limit(limit)
+    return [_as_record(row) for row in c.execute(latest).mappings()]
+
+
+def count_predictions(
+    c: Connection,
+    *,
+    model: str,
+    not_version: str | None = None,
+    slice: str = ALL,  # noqa: A002
+    since_us: int | None = None,
+    until_us: int | None = None,
+) -> int:
+    """How many predictions with `since_us` <= time < `until_us` there are, leaving out those of one version."""
+    p = predictions.c
+    wanted = select(func.count()).select_from(predictions).where(p.model == model, in_slice(c, slice))
+    if not_version is not None:
+        wanted = wanted.where(p.version != not_version)
+    return c.scalar(wanted.where(*_between(since_us, until_us))) or 0
+
+
+@dataclass(frozen=True, slots=True)
+class Matured:
+    """Predictions of one span of time that are old enough: `n`, and `k` of them corrected in time."""
+
+    start_us: int
+    n: int
+    k: int
+
+
+def read_matured(
+    c: Connection,
+    *,
+    model: str,
+    version: str,
+    slice: str = ALL,  # noqa: A002
+    after_us: int,
+    until_us: int,
+    horizon_us: int,
+    step_us: int,
+) -> list[Matured]:
+    """The predictions made in (`after_us`, `until_us`], by spans of `step_us`; spans without any are left
+    out.
+
+    Corrected is edited or rejected, where the feedback that counts came up to `horizon_us` after the
+    prediction. Feedback given again after the horizon moves a prediction out of the count: read it soon after
+    the horizon.
+    """
+    p, o = predictions.c, outcomes.c
+    corrected = (o.prediction_id == p.id) & o.action.in_(("edit", "reject")) & (o.delay_us <= horizon_us)
+    start_us = func.min(p.time_us).label("start_us")
+    spans = c.execute(
+        select(start_us, func.count(p.id).label("n"), func.count(o.prediction_id).label("k"))
+        .select_from(predictions.outerjoin(outcomes, corrected))
+        .where(p.model == model, p.version == version, in_slice(c, slice))
+        .where(p.time_us > after_us, p.time_us <= until_us)
+        .group_by(p.time_us - p.time_us % step_us)
+        .order_by(start_us)
+    )
+    return [Matured(span.start_us, span.n, span.k) for span in spans]
+
+
+def count_matured(
+    c: Connection,
+    *,
+    model: str,
+    version: str,
+    slice: str = ALL,  # noqa: A002
+    after_us: int,
+    until_us: int,
+    horizon_us: int,
+) -> tuple[int, int]:
+    """How many predictions `read_matured` finds, and how many of them were corrected."""
+    step_us = max(until_us, 1)
+    spans = read_matured(
+        c,
+        model=model,
+        version=version,
+        slice=slice,
+        after_us=after_us,
+        until_us=until_us,
+        horizon_us=horizon_us,
+        step_us=step_us,
+    )
+    return sum(span.n for span in spans), sum(span.k for span in spans)
+
+
+def in_slice(c: Connection, slice: str) -> ColumnElement[bool]:  # noqa: A002
+    """Whether a prediction is counted under `slice`."""
+    if slice == ALL:
+        return predictions.c.id.is_not(None)
+    # A name in its quotes occurs in a JSON list of names only as an element. LIKE would ignore case on
+    # SQLite.
+    find = func.strpos if c.dialect.name == "postgresql" else func.instr
+    return find(predictions.c.slices, encode_json(slice).decode()) > 0
+
+
+def _between(since_us: int | None, until_us: int | None) -> list[ColumnElement[bool]]:
+    conditions = []
+    if since_us is not None:
+        conditions.append(predictions.c.time_us >= since_us)
+    if until_us is not None:
+        conditions.append(predictions.c.time_us < until_us)
+    return conditions
+
+
+def _with_outcomes() -> Select[Any]:
+    p = predictions.c
+    columns = [p[name] for name in Prediction.__slots__ if name in p]
+    return (
+        select(*columns, outcomes.c.action, outcomes.c.distance_ppm, feedback.c.corrected, feedback.c.who_id)
+        .outerjoin(outcomes, outcomes.c.prediction_id == p.id)
+        .outerjoin(feedback, feedback.c.id == outcomes.c.feedback_id)
+    )
+
+
+def _as_record(row: RowMapping) -> Prediction:
+    decoded = {name: None if row[name] is None else _read_json(row[name]) for name in _JSON}
+    return Prediction(**{**row, **decoded})

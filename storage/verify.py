@@ -1,0 +1,206 @@
+"""The proof: everything is counted again from the facts and compared with what was counted as it arrived.
+
+All is read in one snapshot, so that it may run while workers write.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import groupby
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, select, text
+
+from errata.settings import Model
+from errata.wire import format_time
+from quality import histogram
+from quality.outcomes import FeedbackFact
+from quality.windows import ZERO, Contribution, add_all, of_outcome, of_prediction
+from storage.database import Database
+from storage.pairing import judge, read_feedback, read_outcomes
+from storage.tables import (
+    dead_letters,
+    feedback,
+    intake_ledger,
+    intake_positions,
+    outcomes,
+    predictions,
+    voc,
+    windows,
+)
+from storage.windows import Addition, WindowKey, contribution_of, place_of, sum_additions, sum_shards
+
+_PREDICTIONS_AT_ONCE: Final = 5000
+#: Differences that are told one by one.
+_TOLD: Final = 1000
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was compared (`checked`: what, and how many of it) and each difference as a sentence."""
+
+    differences: list[str] = field(default_factory=list)
+    checked: dict[str, int] = field(default_factory=dict)
+
+
+def verify(db: Database, models: Mapping[str, Model]) -> Verification:
+    """Recount outcomes from the feedback, windows from the predictions and outcomes, and balance the ledger.
+
+    The outcomes of models that are no longer in `models` are taken as they are stored, because their task is
+    not known. A pair that missed each other counts as a difference until the sweep has found it
+    (storage/intake.py). Raises Unavailable.
+    """
+    found = Verification()
+    with db.read() as c:
+        if c.dialect.name == "postgresql":
+            # A recount of many facts takes as long as it takes, and only reads.
+            c.execute(text("SET LOCAL statement_timeout = 0"))
+            c.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        counted = _recount(c, models, found)
+        _compare_windows(c, counted, found)
+        _balance_ledger(c, found)
+    n = len(found.differences)
+    if n > _TOLD:
+        found.differences[_TOLD:] = [f"and {n - _TOLD} more differences"]
+    return found
+
+
+def _recount(
+    c: Connection, models: Mapping[str, Model], found: Verification
+) -> dict[WindowKey, Contribution]:
+    """Compare all outcomes; return what the facts say that the windows are."""
+    totals: dict[WindowKey, Contribution] = {}
+    n_predictions = n_outcomes = 0
+    for some in _all_predictions(c):
+        ids = [prediction.id for prediction in some]
+        facts, stored = read_feedback(c, ids), read_outcomes(c, ids)
+        additions: list[Addition] = []
+        for prediction in some:
+            old = stored.get(prediction.id)
+            now = judge(models, prediction, facts[prediction.id]) if prediction.id in facts else None
+            if prediction.model not in models and now is not None and old is not None and now.id == old.id:
+                now = old
+            if now != old:
+                found.differences.append(_tell_outcome(prediction.id, old, now))
+            place = place_of(prediction)
+            additions += [(place, of_prediction(prediction.latency_us)), (place, of_outcome(now))]
+        for key, contribution in sum_additions(additions).items():
+            totals[key] = add_all((totals.get(key, ZERO), contribution))
+        n_predictions += len(some)
+        n_outcomes += len(stored)
+    n_stored = _count(c, outcomes)
+    if n_stored != n_outcomes:
+        found.differences.append(f"{n_stored - n_outcomes} outcomes belong to no stored prediction")
+    found.checked |= {"predictions": n_predictions, "feedback": _count(c, feedback), "outcomes": n_outcomes}
+    return totals
+
+
+def _all_predictions(c: Connection) -> Iterator[Sequence[Any]]:
+    """All predictions in the order of their ids, some at a time."""
+    p = predictions.c
+    columns = (p.id, p.model, p.version, p.time_us, p.output, p.slices, p.latency_us)
+    page = select(*columns).order_by(p.id).limit(_PREDICTIONS_AT_ONCE)
+    some: Sequence[Any] = c.execute(page).all()
+    while some:
+        yield some
+        some = c.execute(page.where(p.id > some[-1].id)).all()
+
+
+def _tell_outcome(prediction_id: str, old: FeedbackFact | None, now: FeedbackFact | None) -> str:
+    if old is None:
+        return f"prediction {prediction_id} has feedback but no outcome: the sweep has not paired them"
+    if now is None:
+        return f"prediction {prediction_id} has the outcome {old.action} but no feedback of a user"
+    different = ", ".join(
+        f"{each.name} {getattr(old, each.name)} instead of {getattr(now, each.name)}"
+        for each in fields(FeedbackFact)
+        if getattr(old, each.name) != getattr(now, each.name)
+    )
+    return f"the outcome of prediction {prediction_id} is stored with {different}"
+
+
+def _compare_windows(c: Connection, counted: Mapping[WindowKey, Contribution], found: Verification) -> None:
+    stored: dict[WindowKey, Contribution] = {}
+    keys = (windows.c.model, windows.c.version, windows.c.slice, windows.c.minute_us)
+    rows = (
+        c.execution_options(yield_per=_PREDICTIONS_AT_ONCE)
+        .execute(select(windows).order_by(*keys))
+        .mappings()
+    )
+    for _, shards in groupby(rows, key=lambda row: tuple(row[key.name] for key in keys)):
+        window = sum_shards(list(shards))
+        stored[window.model, window.version, window.slice, window.minute_us] = contribution_of(window)
+    for key in sorted(stored.keys() | counted.keys()):
+        found.differences += _tell_window(key, stored.get(key, ZERO), _as_kept(counted.get(key, ZERO)))
+    found.checked["windows"] = len(stored)
+
+
+def _as_kept(contribution: Contribution) -> Contribution:
+    """A contribution without the sums of latencies, which windows keep as histograms alone."""
+    return replace(contribution, n_served=0, served_us=0, n_shown=0, shown_us=0)
+
+
+def _tell_window(key: WindowKey, stored: Contribution, counted: Contribution) -> list[str]:
+    model, version, name, minute_us = key
+    where = f"window {format_time(minute_us)} of {model} {version}, slice {name}"
+    differences = []
+    for each in fields(Contribution):
+        kept, right = getattr(stored, each.name), getattr(counted, each.name)
+        if kept == right:
+            continue
+        if isinstance(kept, dict):
+            kept, right = (
+                f"{histogram.count(histogram.encode(part))} values {part}" for part in (kept, right)
+            )
+        differences.append(f"{where}: {each.name} is {kept}, but the facts say {right}")
+    return differences
+
+
+def _balance_ledger(c: Connection, found: Verification) -> None:
+    """Compare the ledger with itself, with the positions, and with the rows that came of it."""
+    ledger = intake_ledger.c
+    n_skipped = n_rows = n_new = 0
+    n_dead: dict[tuple[str, int], int] = defaultdict(int)
+    ends: dict[tuple[str, int], int] = {}
+    for row in c.execute(select(intake_ledger).order_by(ledger.topic, ledger.partition, ledger.first_offset)):
+        partition = row.topic, row.partition
+        where = f"ledger of {row.topic} {row.partition}, offsets {row.first_offset} to {row.next_offset}"
+        if row.n != row.n_new + row.n_duplicate + row.n_dead:
+            sums = f"{row.n_new} new + {row.n_duplicate} duplicate + {row.n_dead} dead"
+            found.differences.append(f"{where}: {row.n} events are not {sums}")
+        end = ends.get(partition, row.first_offset)
+        if row.first_offset < end:
+            found.differences.append(f"{where}: offsets up to {end} were applied before")
+        n_skipped += max(row.first_offset - end, 0)
+        ends[partition] = row.next_offset
+        n_dead[partition] += row.n_dead
+        n_new += row.n_new
+        n_rows += 1
+    positions = {(row.topic, row.partition): row.next_offset for row in c.execute(select(intake_positions))}
+    for topic, partition_number in sorted(ends.keys() | positions.keys()):
+        end, position = (known.get((topic, partition_number)) for known in (ends, positions))
+        if end != position:
+            found.differences.append(
+                f"position of {topic} {partition_number} is {position}, but the ledger ends at {end}"
+            )
+    _compare_dead_letters(c, n_dead, found)
+    n_stored = _count(c, predictions) + _count(c, feedback) + _count(c, voc)
+    if n_stored != n_new:
+        found.differences.append(f"{n_stored} events are stored, but the ledger says {n_new} were new")
+    found.checked |= {"runs of records": n_rows, "offsets the broker no longer had": n_skipped}
+
+
+def _compare_dead_letters(c: Connection, n_dead: Mapping[tuple[str, int], int], found: Verification) -> None:
+    d = dead_letters.c
+    rows = c.execute(select(d.topic, d.partition, func.count().label("n")).group_by(d.topic, d.partition))
+    stored = {(row.topic, row.partition): row.n for row in rows}
+    for partition in sorted(stored.keys() | n_dead.keys()):
+        kept, right = stored.get(partition, 0), n_dead.get(partition, 0)
+        if kept != right:
+            topic, number = partition
+            found.differences.append(f"{topic} {number} has {kept} dead letters, but the ledger says {right}")
+    found.checked["dead letters"] = sum(stored.values())
+
+
+def _count(c: Connection, table: Any) -> int:
+    return c.scalar(select(func.count()).select_from(table)) or 0

@@ -1,0 +1,232 @@
+"""Each screen on a seeded, an empty, a missing and an unreachable database, without a browser."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import dashboard
+from storage.database import open_database
+from storage.voc import read_voc
+from tests.dashboard.seeded import KOREAN, MODEL, VOCS, XSS, Seeded, seed_empty
+
+SCREENS = ("quality", "online", "voc", "batches", "runs", "intake")
+ROOM = Path(dashboard.__file__).parent
+
+
+def open_screen(name: str, **query: str) -> AppTest:
+    """The screen as a reader sees it after opening a link; the first one inside the whole app."""
+    if name == "quality":
+        test = AppTest.from_file(str(ROOM / "app.py"), default_timeout=30)
+    else:
+        test = AppTest.from_string(
+            f"from dashboard.screens import {name}\n{name}.show()\n", default_timeout=30
+        )
+    for key, value in query.items():
+        test.query_params[key] = value
+    test.run()
+    assert not test.exception, test.exception
+    return test
+
+
+def said(test: AppTest) -> str:
+    """All texts of a screen, one per line, without the backslashes that keep Markdown away."""
+    kinds = (
+        test.title,
+        test.subheader,
+        test.text,
+        test.caption,
+        test.markdown,
+        test.info,
+        test.warning,
+        test.code,
+    )
+    lines = [element.value for kind in kinds for element in kind]
+    lines += [f"{metric.label} {metric.value}" for metric in test.metric]
+    for table in (*test.table, *test.dataframe):
+        lines += table.value.astype(str).stack().tolist()
+    return "\n".join(lines).replace("\\", "").replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_every_screen_shows_an_empty_database(name, tmp_path, show_database):
+    url = f"sqlite:///{tmp_path / 'empty.db'}"
+    seed_empty(url)
+    show_database(url)
+    test = open_screen(name)
+    assert test.info or test.warning or "No" in said(test)
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_every_screen_says_that_tables_are_missing(name, tmp_path, show_database):
+    show_database(f"sqlite:///{tmp_path / 'none.db'}")
+    assert "errata migrate" in said(open_screen(name))
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_every_screen_says_that_the_database_does_not_answer(name, tmp_path, show_database):
+    show_database(f"sqlite:///{tmp_path}")  # A directory is no database.
+    assert "cannot be reached" in said(open_screen(name))
+
+
+def test_a_wrong_setting_is_named(show_database, monkeypatch, seeded):
+    show_database(seeded.url)
+    monkeypatch.setenv("ERRATA_BROKER__BOOTSTRP", "x")
+    assert "did you mean broker.bootstrap" in said(open_screen("voc"))
+
+
+def test_a_database_that_gets_its_tables_is_shown_without_a_restart(tmp_path, show_database):
+    url = f"sqlite:///{tmp_path / 'late.db'}"
+    show_database(url)
+    test = open_screen("intake")
+    assert "errata migrate" in said(test)
+    seed_empty(url)
+    test.run()
+    assert "Nothing has come in yet" in said(test)
+
+
+def test_quality_shows_the_champion_first_and_all_four_cells(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    test = open_screen("quality", model=MODEL)
+    text = said(test)
+    assert [head.value for head in test.subheader][:4] == [
+        "Offline, in numbers",
+        "Online, in numbers",
+        "Offline, in words",
+        "Online, in words",
+    ]
+    assert test.segmented_control(key="version").options[0] == "2 \\(champion\\)"
+    assert f"Run {seeded.run_id[-4:]} ended at" in text
+    assert "version 2 was promoted" in text
+    assert "the candidate fixes 12 and breaks 2" in text
+    assert f"{len(VOCS)} comments" in text
+    assert "Data to" in text
+
+
+def test_quality_of_the_version_before_can_be_linked_to(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    text = said(open_screen("quality", model=MODEL, version="1"))
+    assert "27 %" in text  # 16 of 60 frozen examples.
+    assert "Against candidate 2" in text
+
+
+def test_versions_side_by_side_count_every_prediction(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    test = open_screen("quality", model=MODEL)
+    table = test.table[-1].value
+    assert sum(int(n.replace("\\,", "")) for n in table["Predictions"]) == seeded.n_predictions
+
+
+def test_online_numbers_draw_five_charts_and_a_table_by_slice(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    test = open_screen("online", model=MODEL, span="6 hours")
+    assert len(test.get("vega_lite_chart")) == 5
+    table = test.dataframe[0].value
+    assert {"all", "camera=new", "camera=old", "device=ios"} <= set(table["Slice"])
+    whole = table[table["Slice"] == "all"]
+    assert whole["Predictions"].sum() == seeded.n_predictions
+    assert (whole["Corrected"] * whole["Predictions"]).sum() == pytest.approx(seeded.n_corrected)
+    assert "5.6 %" in said(test)
+
+
+def test_voc_shows_what_customers_wrote_as_text_alone(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    place = next(number for number, voc in enumerate(VOCS) if voc[0] == XSS)
+    test = open_screen("voc", id=seeded.voc_ids[place])
+    assert XSS in [element.value for element in test.text]
+    for kind in (test.markdown, test.caption, test.subheader, test.html):
+        assert not any("<img" in element.value for element in kind)
+
+
+def test_voc_is_tied_to_its_prediction(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    text = said(open_screen("voc", id=seeded.voc_ids[0]))
+    assert KOREAN in text
+    assert "card-reader, version 1" in text
+    assert '"expiry":"08/27"' in text
+
+
+@pytest.mark.parametrize(("word", "n"), [("결제", 3), ("읽혀", 1), ("CARD", 2), ("100%", 0), ("_", 0)])
+def test_voc_is_found_by_a_part_of_a_word(word, n, seeded: Seeded, show_database):
+    show_database(seeded.url)
+    test = open_screen("voc", q=word)
+    assert sum(len(table.value) for table in test.dataframe) == n
+
+
+def test_voc_is_filtered_by_status_and_rating(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    assert len(open_screen("voc", rating="1–3").dataframe[0].value) == 3
+    assert "No comment fits" in said(open_screen("voc", status="declined"))
+
+
+def test_the_status_changes_of_the_comment_that_is_shown(tmp_path, show_database):
+    from tests.dashboard.seeded import seed
+
+    own = seed(f"sqlite:///{tmp_path / 'own.db'}", 1_795_410_127_000_000)
+    show_database(own.url)
+    test = open_screen("voc", id=own.voc_ids[1])
+    test.button(key=f"set-triaged-{own.voc_ids[1]}").click().run()
+    assert not test.exception
+    database = open_database(own.url)
+    with database.read() as c:
+        changed = {voc.id for voc in read_voc(c, status="triaged")}
+    database.close()
+    assert changed == {own.voc_ids[1]}
+    assert test.button(key=f"set-triaged-{own.voc_ids[1]}").disabled
+
+
+def test_a_batch_shows_its_cost_composition_guide_and_items(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    text = said(open_screen("batches", batch=seeded.batch_id))
+    assert "0.05 USD × 60 = 3.00 USD" in text
+    assert "Labelled 60 of 60" in text
+    assert "bad_data 로 표시하세요" in text
+    assert f"errata batch export {seeded.batch_id}" in text
+    assert "drawn at random from held-out customers" in text
+
+
+def test_a_run_is_shown_arrow_by_arrow(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    test = open_screen("runs", model=MODEL, run=seeded.run_id)
+    texts = [element.value for element in test.text]
+    arrows = (
+        "Signal",
+        "Run opened",
+        "Labels ordered",
+        "Labels accepted",
+        "Dataset frozen",
+        "Verdict",
+        "Released",
+    )
+    assert [text for text in texts if text in arrows] == list(arrows)
+    text = said(test)
+    assert "Promote: Version 2 fixes 12 and breaks 2 of 60" in text
+    assert "correction rate 38 % of 71 predictions, 5.6 % was allowed" in text
+    assert "Fixed: 12" in text
+    assert "min.kim" in text
+
+
+def test_intake_balances_and_shows_dead_letters(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    test = open_screen("intake")
+    values = {metric.label: metric.value for metric in test.metric}
+    consumed, new, duplicate, dead = (
+        int(values[name].replace(",", ""))
+        for name in ("Events consumed", "New", "Duplicate", "Dead-lettered")
+    )
+    assert consumed == new + duplicate + dead
+    assert (duplicate, dead) == (25, seeded.n_dead)
+    assert set(test.dataframe[0].value["Reason"]) == {"not_json", "missing_field", "unknown_model"}
+
+
+def test_no_screen_lets_html_through():
+    for file in ROOM.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.keyword):
+                assert node.arg not in ("unsafe_allow_html", "unsafe_allow_javascript"), file
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in ("html", "iframe", "write_stream"), file
+                assert not (
+                    node.attr == "write" and isinstance(node.value, ast.Name) and node.value.id == "st"
+                ), file

@@ -1,0 +1,6 @@
+"""How Hypothesis runs here: without a deadline, since a busy machine says nothing about the code."""
+
+from hypothesis import settings
+
+settings.register_profile("quality", deadline=None)
+settings.load_profile("quality")

@@ -1,0 +1,238 @@
+import asyncio
+import logging
+import random
+import threading
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from errata.errors import Stop, Unavailable
+from errata.topics import FEEDBACK
+from streams.agents import EXIT_BROKEN, Storing, store_runs
+from streams.driver import FetchedRecord, FetchedRun, Positions
+from streams.metrics import Metrics
+from streams.progress import Progress
+
+RUN = FetchedRun(FEEDBACK, 1, 40, 42, (FetchedRecord(40, 0, None, b"a", ()), FetchedRecord(41, 0, None, b"b", ())), "id")
+
+
+class Consumer:
+    """In place of streams.driver.Consumer: notes what became of each message."""
+
+    def __init__(self) -> None:
+        self.flow_active = True
+        self.done: list[FetchedRun] = []
+        self.given_up: list[FetchedRun] = []
+
+    def batch_done(self, message):
+        self.done.append(message.run)
+        return True
+
+    def batch_given_up(self, message):
+        self.given_up.append(message.run)
+
+
+class Exits(list[int]):
+    """In place of os._exit: notes the status."""
+
+    def __call__(self, status: int) -> None:
+        self.append(status)
+
+
+@pytest.fixture
+def consumer():
+    return Consumer()
+
+
+@pytest.fixture
+def exits():
+    return Exits()
+
+
+@pytest.fixture
+def metrics():
+    return Metrics()
+
+
+@pytest.fixture
+def make_storing(metrics, exits):
+    made: list[Storing] = []
+
+    def make(store_run, *, stored_positions=lambda _: {}, topic_ids=lambda _: {}, drain_seconds=0.0):
+        storing = Storing(
+            store_run,
+            stored_positions,
+            topic_ids,
+            drain_seconds=drain_seconds,
+            metrics=metrics,
+            progress=Progress(),
+            end_process=exits,
+            rng=random.Random(0),
+        )
+        made.append(storing)
+        return storing
+
+    yield make
+    for storing in made:
+        storing.close()
+
+
+def events(*runs: FetchedRun) -> AsyncIterator[SimpleNamespace]:
+    async def each() -> AsyncIterator[SimpleNamespace]:
+        for run in runs:
+            yield SimpleNamespace(message=SimpleNamespace(run=run))
+
+    return each()
+
+
+def failing(times: int, error: Exception, then=lambda _: None):
+    """A store_run that raises `error` so many times, and then works."""
+    left = [times]
+
+    def store_run(run):
+        if left[0]:
+            left[0] -= 1
+            raise error
+        then(run)
+
+    return store_run
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(name, labels)
+
+
+def test_a_run_is_finished_after_it_is_stored(make_storing, consumer, metrics):
+    stored = []
+    storing = make_storing(lambda run: stored.append((run, list(consumer.done))))
+    asyncio.run(store_runs(events(RUN, RUN), consumer, storing))
+    assert stored == [(RUN, []), (RUN, [RUN])]
+    assert consumer.done == [RUN, RUN]
+    assert value(metrics.registry, "errata_records_consumed_total", topic=FEEDBACK) == 4
+    assert value(metrics.registry, "errata_batch_seconds_count") == 2
+
+
+def test_everything_that_touches_the_database_runs_in_one_thread(make_storing, consumer):
+    threads = set()
+
+    def note_thread(_):
+        threads.add(threading.current_thread())
+        return {}
+
+    storing = make_storing(note_thread, stored_positions=note_thread, topic_ids=note_thread)
+
+    async def read_and_store():
+        await storing.read_positions([(FEEDBACK, 1)])
+        await store_runs(events(RUN, RUN), consumer, storing)
+
+    asyncio.run(read_and_store())
+    assert len(threads) == 1
+    assert threading.current_thread() not in threads
+
+
+def test_an_unavailable_database_is_tried_again_and_mentioned_once(make_storing, consumer, caplog, exits):
+    storing = make_storing(failing(3, Unavailable("the database does not answer")))
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(store_runs(events(RUN), consumer, storing))
+    assert consumer.done == [RUN]
+    assert exits == []
+    assert [each.getMessage() for each in caplog.records if "does not answer" in each.getMessage()] == [
+        "waiting, nothing is lost: the database does not answer"
+    ]
+    assert "going on after" in caplog.text
+
+
+def test_the_time_of_waiting_is_told_until_it_is_over(make_storing, consumer, metrics):
+    name, seen = "errata_database_unavailable_seconds", []
+    storing = make_storing(
+        failing(2, Unavailable("away"), then=lambda _: seen.append(value(metrics.registry, name)))
+    )
+    asyncio.run(store_runs(events(RUN), consumer, storing))
+    assert seen[0] > 0
+    assert value(metrics.registry, name) == 0
+
+
+@pytest.mark.parametrize("error", [Stop("the schema is older than this program"), ZeroDivisionError("a bug")])
+def test_any_other_error_ends_the_process_and_finishes_nothing(make_storing, consumer, exits, caplog, error):
+    storing = make_storing(failing(1, error))
+    asyncio.run(store_runs(events(RUN), consumer, storing))
+    assert exits == [EXIT_BROKEN]
+    assert consumer.done == []
+    assert str(error) in caplog.text
+    assert "Traceback" in caplog.text
+    assert "errata.feedback/1 offsets 40 to 41" in caplog.text
+
+
+def test_when_draining_an_unavailable_database_is_given_up(make_storing, consumer, exits, metrics):
+    def store_run(_):
+        consumer.flow_active = False
+        raise Unavailable("away")
+
+    asyncio.run(store_runs(events(RUN), consumer, make_storing(store_run)))
+    assert consumer.done == []
+    assert consumer.given_up == [RUN]
+    assert exits == []
+    assert value(metrics.registry, "errata_batches_given_up_total") == 1
+
+
+def test_when_draining_a_transaction_that_hangs_is_given_up(make_storing, consumer):
+    answered = threading.Event()
+
+    def store_run(_):
+        consumer.flow_active = False
+        answered.wait(20)
+
+    async def store_and_then_answer():
+        await store_runs(events(RUN), consumer, make_storing(store_run))
+        answered.set()
+
+    asyncio.run(store_and_then_answer())
+    assert consumer.done == []
+    assert consumer.given_up == [RUN]
+
+
+def test_when_draining_a_transaction_in_time_is_finished(make_storing, consumer):
+    def store_run(_):
+        consumer.flow_active = False
+
+    asyncio.run(store_runs(events(RUN), consumer, make_storing(store_run, drain_seconds=5.0)))
+    assert consumer.done == [RUN]
+
+
+def test_when_draining_the_database_may_come_back_in_time(make_storing, consumer):
+    consumer.flow_active = False
+    storing = make_storing(failing(2, Unavailable("away")), drain_seconds=30.0)
+    asyncio.run(store_runs(events(RUN), consumer, storing))
+    assert consumer.done == [RUN]
+
+
+def test_positions_are_the_stored_ones_with_the_topics_of_the_broker(make_storing):
+    storing = make_storing(
+        lambda _: None,
+        stored_positions=lambda partitions: {each: (40, "id") for each in partitions[:1]},
+        topic_ids=lambda topics: dict.fromkeys(topics, "id"),
+    )
+    positions = asyncio.run(storing.read_positions({(FEEDBACK, 2), (FEEDBACK, 1)}))
+    assert positions == Positions({(FEEDBACK, 1): 40, (FEEDBACK, 2): None}, {FEEDBACK: "id"})
+
+
+def test_positions_of_a_topic_created_again_end_the_process(make_storing, exits):
+    storing = make_storing(
+        lambda _: None,
+        stored_positions=lambda partitions: {partitions[0]: (40, "old")},
+        topic_ids=lambda _: {FEEDBACK: "new"},
+    )
+    with pytest.raises(Stop, match="created again"):
+        asyncio.run(storing.read_positions([(FEEDBACK, 1)]))
+    assert exits == [EXIT_BROKEN]
+
+
+def test_positions_that_cannot_be_read_now_are_asked_for_again_by_the_caller(make_storing, exits):
+    def away(_):
+        raise Unavailable("away")
+
+    with pytest.raises(Unavailable):
+        asyncio.run(make_storing(lambda _: None, stored_positions=away).read_positions([(FEEDBACK, 1)]))
+    assert exits == []

@@ -1,0 +1,477 @@
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from faust.types import TP
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from errata.errors import Stop, Unavailable
+from errata.settings import Settings, Worker
+from errata.topics import FEEDBACK
+from streams import driver
+from streams.app import create_app
+from streams.driver import Consumer, FetchedRun, Positions, RunMessage, choose_positions
+from streams.ledger import Partition
+from streams.metrics import Metrics
+from streams.progress import Progress
+
+PARTITIONS: list[Partition] = [(FEEDBACK, 0), (FEEDBACK, 1)]
+
+
+@dataclass
+class Record:
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int = 1_700_000_000_000
+    key: bytes | None = b"k"
+    value: bytes | None = b"0123456789"
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Broker:
+    """The log: offsets that exist, with gaps; and the offsets committed."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[Partition, list[int]] = {each: [] for each in PARTITIONS}
+        self.committed: dict[Partition, int] = {}
+
+    def append(self, partition: Partition, gap: int, n: int) -> None:
+        log = self.offsets[partition]
+        start = (log[-1] + 1 if log else 0) + gap
+        log.extend(range(start, start + n))
+
+
+class Database:
+    """Positions and stored offsets, committed together as streams requires it of its store."""
+
+    def __init__(self) -> None:
+        self.next_offsets: dict[Partition, int] = {}
+        self.stored: dict[Partition, list[int]] = {each: [] for each in PARTITIONS}
+        self.is_available = True
+
+    def store(self, run: FetchedRun) -> None:
+        partition = (run.topic, run.partition)
+        position = self.next_offsets.get(partition, 0)
+        assert position >= run.first_offset, f"a hole: stored up to {position}, the run starts at {run.first_offset}"
+        self.stored[partition] += [each.offset for each in run.records if each.offset >= position]
+        self.next_offsets[partition] = max(position, run.next_offset)
+
+
+class Storing:
+    """In place of streams.agents.Storing: tells positions, from the thread of the test."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read_positions(self, partitions: Collection[Partition]) -> Positions:
+        if not self._database.is_available:
+            raise Unavailable("the database is away")
+        stored = {each: (offset, "id") for each, offset in self._database.next_offsets.items()}
+        return choose_positions(partitions, stored, {FEEDBACK: "id"})
+
+
+class Thread:
+    """In place of driver.ConsumerThread: reads the log as aiokafka does."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self.assigned: set[Partition] = set()
+        self.positions: dict[Partition, int] = {}
+        self.drains = 0
+        self.records_per_fetch = 4
+        self.commits_fail = False
+
+    def assignment(self) -> set[TP]:
+        return {TP(*each) for each in self.assigned}
+
+    async def getmany(self, active: Collection[TP], timeout: float) -> dict[TP, list[Record]]:
+        await asyncio.sleep(0)
+        fetched: dict[TP, list[Record]] = {}
+        for partition in sorted(self.assigned):
+            log = self._broker.offsets[partition]
+            offsets = [each for each in log if each >= self.positions[partition]][: self.records_per_fetch]
+            if offsets and TP(*partition) in active:
+                fetched[TP(*partition)] = [Record(*partition, each) for each in offsets]
+                self.positions[partition] = offsets[-1] + 1
+        self.drains += bool(fetched)
+        await asyncio.sleep(0)
+        return fetched
+
+    async def move_to(self, positions: dict[Partition, int | None]) -> tuple[dict[Partition, int], int]:
+        await asyncio.sleep(0)
+        self.positions = {partition: position or 0 for partition, position in positions.items()}
+        return dict(self.positions), self.drains
+
+    async def commit(self, offsets: dict[TP, int]) -> bool:
+        if self.commits_fail:
+            return False
+        self._broker.committed.update({(tp.topic, tp.partition): offset for tp, offset in offsets.items()})
+        return True
+
+
+class Process:
+    """A worker process as far as its consumer goes: the real consumer over a fake thread."""
+
+    def __init__(self, broker: Broker, database: Database, settings: Settings = Settings()) -> None:
+        self.app = create_app(settings, Storing(database), Metrics(), Progress())
+        self.app.consumer_generation_id = 1
+        self.consumer: Consumer = self.app.transport.create_consumer(
+            callback=_nothing, on_partitions_revoked=_nothing, on_partitions_assigned=_nothing
+        )
+        self.thread = Thread(broker)
+        self.consumer._thread.thread_loop.close()
+        self.consumer._thread = self.thread
+        self.consumer.sleep = _nothing
+        self.consumer._on_partitions_revoked = _nothing
+
+    async def assign(self, partitions: Collection[Partition]) -> None:
+        """What Faust does in a rebalance, in its order."""
+        self.consumer.stop_flow()
+        await self.consumer.on_partitions_revoked(self.consumer.assignment())
+        self.app.consumer_generation_id += 1
+        self.thread.assigned = set(partitions)
+        self.thread.positions = dict.fromkeys(partitions, 0)
+        self.consumer._set_active_tps(self.thread.assignment())
+        await self.consumer.perform_seek()
+        self.consumer.resume_flow()
+
+    async def fetch(self) -> list[RunMessage]:
+        return [message async for _, message in self.consumer.getmany(timeout=0.01)]
+
+
+async def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+@pytest.fixture
+def loop():
+    """Faust's objects belong to a loop that exists before they do."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield loop
+    loop.close()
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+def broker():
+    return Broker()
+
+
+@pytest.fixture
+def database():
+    return Database()
+
+
+@pytest.fixture
+def process(loop, broker, database):
+    process = Process(broker, database)
+    loop.run_until_complete(process.assign(PARTITIONS))
+    return process
+
+
+def test_the_installed_libraries_have_the_private_names_we_use():
+    driver.check_private_names()
+
+
+def test_a_missing_private_name_is_named(monkeypatch):
+    monkeypatch.delattr(driver.faust_consumer.Consumer, "_new_offset")
+    with pytest.raises(Stop, match=r"faust\.transport\.consumer\.Consumer\._new_offset"):
+        driver.check_private_names()
+
+
+def test_a_private_name_with_other_parameters_is_named(monkeypatch):
+    monkeypatch.setattr(driver.faust_consumer.Consumer, "getmany", lambda self, timeout, limit: None)
+    with pytest.raises(Stop, match=r"Consumer\.getmany\(timeout\)"):
+        driver.check_private_names()
+
+
+def test_each_private_method_is_checked_that_we_override():
+    """A method that Faust renames would otherwise be dead code here, silently."""
+    checked = {name for _, name, _ in driver._PRIVATE_NAMES}
+    for ours in (driver.Consumer, driver.ConsumerThread):
+        for name, function in vars(ours).items():
+            overrides = any(name in vars(parent) for parent in ours.__mro__[1:])
+            if inspect.isfunction(function) and overrides and name != "__init__":
+                assert name in checked
+
+
+def test_a_run_holds_the_records_as_they_came(process, broker, loop):
+    broker.append(PARTITIONS[1], gap=3, n=2)
+    (message,) = loop.run_until_complete(process.fetch())
+    run = message.run
+    assert (run.topic, run.partition, run.first_offset, run.next_offset, run.topic_id) == (FEEDBACK, 1, 0, 5, "id")
+    assert [(each.offset, each.key, each.value, each.timestamp_ms) for each in run.records] == [
+        (3, b"k", b"0123456789", 1_700_000_000_000),
+        (4, b"k", b"0123456789", 1_700_000_000_000),
+    ]
+
+
+def test_runs_of_a_partition_form_a_chain_across_gaps(process, broker, loop):
+    for gap in (0, 5, 2):
+        broker.append(PARTITIONS[0], gap, n=4)
+    runs = [loop.run_until_complete(process.fetch())[0].run for _ in range(3)]
+    assert [(each.first_offset, each.next_offset) for each in runs] == [(0, 4), (4, 13), (13, 19)]
+
+
+def test_reading_starts_where_the_database_says_whatever_kafka_says(loop, broker, database):
+    broker.append(PARTITIONS[0], gap=0, n=8)
+    broker.committed[PARTITIONS[0]] = 8
+    database.next_offsets[PARTITIONS[0]] = 5
+    process = Process(broker, database)
+    loop.run_until_complete(process.assign(PARTITIONS))
+    (message,) = loop.run_until_complete(process.fetch())
+    assert (message.run.first_offset, message.run.next_offset) == (5, 8)
+
+
+def test_a_database_restored_from_backup_is_filled_up_again(process, broker, database, loop):
+    broker.append(PARTITIONS[0], gap=0, n=4)
+    (message,) = loop.run_until_complete(process.fetch())
+    database.store(message.run)
+    process.consumer.batch_done(message)
+    loop.run_until_complete(process.consumer.commit())
+    assert broker.committed == {PARTITIONS[0]: 4}
+    restored = Database()
+    process = Process(broker, restored)
+    loop.run_until_complete(process.assign(PARTITIONS))
+    (message,) = loop.run_until_complete(process.fetch())
+    assert (message.run.first_offset, message.run.next_offset) == (0, 4)
+
+
+def test_only_batch_done_makes_an_offset_committable(process, broker, loop):
+    broker.append(PARTITIONS[0], gap=0, n=4)
+    (message,) = loop.run_until_complete(process.fetch())
+    message.incref()
+    assert not message.ack(process.consumer)
+    assert not process.consumer.ack(message)
+    process.consumer.batch_given_up(message)
+    loop.run_until_complete(process.consumer.commit())
+    assert broker.committed == {}
+    assert process.consumer.batch_done(message)
+    loop.run_until_complete(process.consumer.commit())
+    assert broker.committed == {PARTITIONS[0]: 4}
+
+
+def test_a_commit_that_kafka_refuses_is_made_again(process, broker, loop):
+    broker.append(PARTITIONS[0], gap=0, n=4)
+    process.consumer.batch_done(loop.run_until_complete(process.fetch())[0])
+    process.thread.commits_fail = True
+    loop.run_until_complete(process.consumer.commit())
+    process.thread.commits_fail = False
+    loop.run_until_complete(process.consumer.commit())
+    assert broker.committed == {PARTITIONS[0]: 4}
+
+
+def test_fetching_waits_while_too_many_bytes_are_in_flight(loop, broker, database):
+    settings = Settings(worker=Worker(bytes_in_flight=44))  # One run: four records of a key and ten bytes.
+    process = Process(broker, database, settings)
+    loop.run_until_complete(process.assign(PARTITIONS))
+    broker.append(PARTITIONS[0], gap=0, n=8)
+    (first,) = loop.run_until_complete(process.fetch())
+    assert loop.run_until_complete(process.fetch()) == []
+    process.consumer.batch_done(first)
+    (second,) = loop.run_until_complete(process.fetch())
+    assert second.run.first_offset == 4
+
+
+def test_waiting_for_room_ends_as_soon_as_there_is_room(loop, broker, database):
+    process = Process(broker, database, Settings(worker=Worker(bytes_in_flight=44)))
+    loop.run_until_complete(process.assign(PARTITIONS))
+    broker.append(PARTITIONS[0], gap=0, n=8)
+
+    async def fetch_while_finishing() -> list[RunMessage]:
+        (first,) = await process.fetch()
+        asyncio.get_running_loop().call_later(0.01, process.consumer.batch_done, first)
+        return [message async for _, message in process.consumer.getmany(timeout=60)]
+
+    (second,) = loop.run_until_complete(fetch_while_finishing())
+    assert second.run.first_offset == 4
+
+
+def test_partitions_take_turns_in_being_first(process, broker, loop):
+    for partition in PARTITIONS:
+        broker.append(partition, gap=0, n=8)
+    firsts = [loop.run_until_complete(process.fetch())[0].partition for _ in range(2)]
+    assert sorted(firsts) == [0, 1]
+
+
+def test_what_was_drained_while_the_flow_stopped_is_read_again(process, broker, database, loop):
+    """Fetched, but not handed out, because a rebalance had begun in between."""
+    broker.append(PARTITIONS[0], gap=0, n=4)
+
+    async def stop_flow_during_fetch() -> list[RunMessage]:
+        fetching = asyncio.ensure_future(process.fetch())
+        while not process.thread.positions.get(PARTITIONS[0]):
+            await asyncio.sleep(0)
+        process.consumer.stop_flow()
+        return await fetching
+
+    assert loop.run_until_complete(stop_flow_during_fetch()) == []
+    process.consumer.resume_flow()
+    (message,) = loop.run_until_complete(process.fetch())
+    assert (message.run.first_offset, message.run.next_offset) == (0, 4)
+
+
+def test_what_a_cancelled_fetch_took_out_is_read_again(process, broker, loop):
+    """Its thread goes on and takes records out that reach nobody."""
+    broker.append(PARTITIONS[0], gap=0, n=8)
+    loop.run_until_complete(process.thread.getmany({TP(*PARTITIONS[0])}, 0))
+    assert loop.run_until_complete(process.fetch())[0].run.first_offset == 0
+
+
+def test_records_taken_by_nobody_between_two_fetches_are_read_again(process, broker, loop):
+    broker.append(PARTITIONS[0], gap=0, n=12)
+    (first,) = loop.run_until_complete(process.fetch())
+    loop.run_until_complete(process.thread.getmany({TP(*PARTITIONS[0])}, 0))
+    assert loop.run_until_complete(process.fetch()) == []
+    process.consumer.batch_done(first)
+    assert loop.run_until_complete(process.fetch())[0].run.first_offset == 0
+
+
+def test_offsets_that_go_back_stop_the_worker(process, broker, loop):
+    """The log was truncated, or the topic created again with a broker that gives topics no ids."""
+    broker.append(PARTITIONS[0], gap=0, n=4)
+    loop.run_until_complete(process.fetch())
+    process.thread.positions[PARTITIONS[0]] = 0
+    with pytest.raises(Stop, match=r"offsets of errata\.feedback/0 went back from 4 to 0"):
+        loop.run_until_complete(process.fetch())
+
+
+def test_a_topic_that_was_created_again_is_refused():
+    with pytest.raises(Stop, match=r"errata\.feedback was deleted and created again"):
+        choose_positions(PARTITIONS, {PARTITIONS[0]: (7, "old")}, {FEEDBACK: "new"})
+
+
+@pytest.mark.parametrize(("stored_id", "broker_id"), [("", "new"), ("old", ""), ("same", "same")])
+def test_a_topic_is_accepted_when_its_id_agrees_or_nobody_knows_it(stored_id, broker_id):
+    positions = choose_positions(PARTITIONS, {PARTITIONS[0]: (7, stored_id)}, {FEEDBACK: broker_id})
+    assert positions.next_offsets == {PARTITIONS[0]: 7, PARTITIONS[1]: None}
+    assert positions.topic_ids == {FEEDBACK: broker_id}
+
+
+class ConsumerHistory(RuleBasedStateMachine):
+    """The real consumer through everything that happens to it; the log has gaps, the database may be away."""
+
+    @initialize()
+    def begin(self):
+        self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        self.broker, self.database = Broker(), Database()
+        self.handed_out: list[RunMessage] = []
+        self.stored: list[RunMessage] = []
+        self.start_process(PARTITIONS)
+
+    def start_process(self, partitions):
+        self.process = Process(self.broker, self.database)
+        self.handed_out, self.stored = [], []
+        self.loop.run_until_complete(self.process.assign(partitions))
+
+    @rule(partition=st.sampled_from(PARTITIONS), gap=st.integers(0, 3), n=st.integers(1, 6))
+    def produce(self, partition, gap, n):
+        self.broker.append(partition, gap, n)
+
+    @rule()
+    def fetch(self):
+        self.handed_out += self.loop.run_until_complete(self.process.fetch())
+
+    @rule(take=st.integers(0, 1))
+    def leave_a_fetch_early(self, take):
+        async def fetch_some() -> list[RunMessage]:
+            messages: list[RunMessage] = []
+            fetching: AsyncIterator[Any] = self.process.consumer.getmany(timeout=0.01)
+            while len(messages) < take:
+                try:
+                    messages.append((await anext(fetching))[1])
+                except StopAsyncIteration:
+                    break
+            else:
+                if take:
+                    await fetching.aclose()
+            return messages
+
+        self.handed_out += self.loop.run_until_complete(fetch_some())
+
+    @rule()
+    def cancel_a_fetch_whose_thread_goes_on(self):
+        self.loop.run_until_complete(self.process.thread.getmany(self.process.thread.assignment(), 0))
+
+    @precondition(lambda self: self.handed_out)
+    @rule(data=st.data())
+    def store(self, data):
+        """An agent takes the next run of its partition; runs from before a rebalance may still be among them."""
+        self.store_next(data.draw(st.sampled_from(sorted({each.partition for each in self.handed_out}))))
+
+    def store_next(self, partition):
+        message = next(each for each in self.handed_out if each.partition == partition)
+        self.handed_out.remove(message)
+        self.database.store(message.run)
+        self.stored.append(message)
+
+    @precondition(lambda self: self.stored)
+    @rule(data=st.data())
+    def finish_any(self, data):
+        message = data.draw(st.sampled_from(self.stored))
+        self.stored.remove(message)
+        self.process.consumer.batch_done(message)
+
+    @rule(partitions=st.sets(st.sampled_from(PARTITIONS)), in_progress=st.integers(0, 2))
+    def rebalance(self, partitions, in_progress):
+        """Queues are cleared; what agents have in hand (the oldest runs) is stored and finished late."""
+        self.handed_out = self.handed_out[:in_progress]
+        self.loop.run_until_complete(self.process.assign(partitions))
+
+    @rule()
+    def kill(self):
+        self.start_process(PARTITIONS)
+
+    @rule()
+    def lose_or_find_the_database(self):
+        self.database.is_available = not self.database.is_available
+
+    @rule(fail=st.booleans())
+    def commit(self, fail):
+        self.process.thread.commits_fail = fail
+        self.loop.run_until_complete(self.process.consumer.commit())
+
+    @invariant()
+    def everything_below_a_committed_offset_is_stored(self):
+        for partition, committed in self.broker.committed.items():
+            below = [each for each in self.broker.offsets[partition] if each < committed]
+            assert set(below) <= set(self.database.stored[partition])
+
+    @invariant()
+    def nothing_is_stored_twice_or_out_of_order(self):
+        for stored in self.database.stored.values():
+            assert stored == sorted(set(stored))
+
+    def teardown(self):
+        """Progress: left alone, everything is stored and committed."""
+        if not hasattr(self, "process"):
+            return
+        self.database.is_available = True
+        self.process.thread.commits_fail = False
+        self.loop.run_until_complete(self.process.assign(PARTITIONS))
+        self.handed_out = []
+        for _ in range(100):
+            self.fetch()
+            while self.handed_out:
+                self.store_next(self.handed_out[0].partition)
+            while self.stored:
+                self.process.consumer.batch_done(self.stored.pop())
+        assert self.database.stored == self.broker.offsets
+        self.loop.run_until_complete(self.process.consumer.commit())
+        for partition, offsets in self.broker.offsets.items():
+            if partition in self.broker.committed:
+                assert self.broker.committed[partition] == offsets[-1] + 1
+        self.loop.close()
+        asyncio.set_event_loop(None)
+
+
+ConsumerHistory.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestConsumerHistory = ConsumerHistory.TestCase
