@@ -6,7 +6,6 @@ MAKEFLAGS += --no-builtin-rules
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
-PYTHON_FILES := errata quality storage streams labeling retrain dashboard migrations examples tests bench scripts
 
 # Names of directories are targets here too: make must not take them for made.
 .PHONY: help .venv demo up test check lint format types imports schemas migrate lock screenshots clean
@@ -36,12 +35,12 @@ check: lint types imports  ## Check what takes seconds: style, types, imports, a
 	$(BIN)/python -m pytest tests/promises
 
 lint: $(INSTALLED)  ## Check style (ruff)
-	$(BIN)/ruff check $(PYTHON_FILES)
-	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 
 format: $(INSTALLED)  ## Bring the code into style (ruff)
-	$(BIN)/ruff check --fix $(PYTHON_FILES)
-	$(BIN)/ruff format $(PYTHON_FILES)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
 
 types: $(INSTALLED)  ## Check types (mypy --strict)
 	$(BIN)/mypy
@@ -64,6 +63,6 @@ screenshots: $(INSTALLED)  ## Take pictures of the dashboard's screens into docs
 	scripts/ensure_browser.sh $(BIN)
 	ERRATA_SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/dashboard/test_in_chromium.py
 
-clean:  ## Remove what was made, .venv and the demo's data included
-	rm -rf .venv build dist var *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## Remove what was made: .venv, caches and the demo's data (the database in var/ stays)
+	rm -rf .venv build dist var/demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,12 +6,14 @@ from dashboard.screens import batches, intake, online, quality, runs, voc
 
 st.set_page_config(page_title="Errata", layout="wide", initial_sidebar_state="expanded")
 st.navigation(
-    [
-        st.Page(quality.show, title="Quality", url_path="quality", default=True),
-        st.Page(online.show, title="Online numbers", url_path="online"),
-        st.Page(voc.show, title="VOC", url_path="voc"),
-        st.Page(batches.show, title="Labeling", url_path="labeling"),
-        st.Page(runs.show, title="Runs", url_path="runs"),
-        st.Page(intake.show, title="Intake", url_path="intake"),
-    ]
+    {
+        "Errata": [
+            st.Page(quality.show, title="Quality", url_path="quality", default=True),
+            st.Page(online.show, title="Online numbers", url_path="online"),
+            st.Page(voc.show, title="VOC", url_path="voc"),
+            st.Page(batches.show, title="Labeling", url_path="labeling"),
+            st.Page(runs.show, title="Runs", url_path="runs"),
+            st.Page(intake.show, title="Intake", url_path="intake"),
+        ]
+    }
 ).run()

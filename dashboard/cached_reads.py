@@ -62,6 +62,14 @@ class Inbox(NamedTuple):
     ratings: tuple[int, int] | None = None
 
 
+class VersionSum(NamedTuple):
+    """The windows of a version added up, and the first and the last minute that they come from."""
+
+    window: Window
+    first_us: int
+    last_us: int
+
+
 def now_us() -> int:
     """The clock of the edge."""
     return time.time_ns() // 1000
@@ -116,26 +124,30 @@ def list_versions(model: str) -> list[str]:
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
-def sum_windows(
-    model: str,
-    since_us: int,
-    until_us: int,
-    by: tuple[Literal["version", "slice"], ...] = ("version", "slice"),
-) -> list[Window]:
-    """Windows summed over a span of time."""
+def sum_windows(model: str, since_us: int, until_us: int) -> list[Window]:
+    """One sum over a span of time for each version and slice."""
     with database().read() as c:
         return storage.windows.sum_windows(c, model=model, since_us=since_us, until_us=until_us)
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
-def read_windows(
-    model: str, version: str | None, slice_name: str, since_us: int, until_us: int
-) -> list[Window]:
-    """Windows per minute."""
+def read_windows(model: str, slice_name: str, since_us: int, until_us: int, width_us: int) -> list[Window]:
+    """One sum for each version and point of time of `width_us`."""
     with database().read() as c:
         return storage.windows.read_windows(
-            c, model=model, version=version, slice=slice_name, since_us=since_us, until_us=until_us
+            c, model=model, slice=slice_name, since_us=since_us, until_us=until_us, width_us=width_us
         )
+
+
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def sum_versions(model: str, since_us: int, until_us: int) -> dict[str, VersionSum]:
+    """One sum over a span of time for each version that predicted in it."""
+    with database().read() as c:
+        sums = storage.windows.sum_windows(
+            c, model=model, since_us=since_us, until_us=until_us, by=("version",)
+        )
+        spans = storage.windows.read_spans(c, model=model, since_us=since_us, until_us=until_us)
+    return {window.version: VersionSum(window, *spans[window.version]) for window in sums if window.n}
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)

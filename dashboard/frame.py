@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import cached_reads as reads
 from dashboard.pictures import find_picture
-from dashboard.wording import without_markdown
+from dashboard.wording import NOTHING, without_markdown
 from errata.errors import ErrataError, Unavailable
 from quality.windows import MINUTE_US, minute_of
 
@@ -28,9 +28,10 @@ SPANS: dict[str, int] = {
 _FIRST_EVENT = """\
 from errata.client import Client
 
-client = Client(model="my-model", version="1")
-prediction_id = client.predict(output={"text": "1234"}, tags={"device": "ios"})
-client.edit(prediction_id, corrected={"text": "1284"})
+client = Client("127.0.0.1:9092", source="/my-service")
+prediction_id = client.prediction(model="my-model", version="1", output="1234", latency_ms=84.2)
+client.edit(prediction_id=prediction_id, corrected="1284")
+client.flush()
 """
 
 
@@ -89,9 +90,7 @@ def choose_model() -> str | None:
     if not models:
         show_first_event()
         return None
-    chosen: str | None = st.selectbox(
-        "Model", models, key="model", bind="query-params", format_func=without_markdown
-    )
+    chosen: str | None = st.selectbox("Model", models, key="model", bind="query-params")
     return chosen or models[0]
 
 
@@ -118,6 +117,7 @@ def choose_row(table: pd.DataFrame, ids: Sequence[str], key: str, height: int = 
         table,
         key=f"{key}-{hash(tuple(ids))}",
         hide_index=True,
+        placeholder=NOTHING,
         height=min(height, 38 + 35 * max(len(table), 1)),
         on_select="rerun",
         selection_mode="single-row",

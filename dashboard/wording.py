@@ -1,5 +1,6 @@
 """How things are said: numbers with their unit, times in the reader's zone, the loop in a sentence."""
 
+import re
 import string
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -79,10 +80,12 @@ def duration(length_us: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """`38 %`, `5.6 %`, `0.12 %`: two figures, but no more than two decimals."""
+    """`38 %`, `5.6 %`, `0.12 %`, `<0.01 %`: two figures, but no more than two decimals."""
     if share is None:
         return NOTHING
     value = 100 * share
+    if 0 < value < 0.005:
+        return f"<0.01{NBSP}%"
     decimals = 0 if value >= 10 or value == 0 else 1 if value >= 1 else 2
     return f"{value:.{decimals}f}{NBSP}%"
 
@@ -108,6 +111,11 @@ def cost(unit_price: str, quantity: int, currency: str) -> str:
     return f"{unit_price} {currency} × {quantity:,} = {total:,.2f} {currency}"
 
 
+def shorten(text: str, length: int) -> str:
+    """The beginning of a text, with … where something is left out."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def short_id(identifier: str) -> str:
     """The last four digits of a UUID, by which people speak of it; its first digits are the time."""
     return identifier[-4:]
@@ -120,9 +128,14 @@ def compact_json(value: Any) -> str:
     return value if isinstance(value, str) else encode_json(value).decode("utf-8")
 
 
+def in_one_line(text: str) -> str:
+    """`text` with its line breaks and runs of spaces as one space each."""
+    return re.sub(r"[ \t\r\n\f\v]+", " ", text).strip(" ")
+
+
 def without_markdown(text: str) -> str:
     """`text` such that Markdown shows it as it is: no link, no picture, no HTML, no formula becomes alive."""
-    return "".join(f"\\{sign}" if sign in string.punctuation else sign for sign in " ".join(text.split()))
+    return "".join(f"\\{sign}" if sign in string.punctuation else sign for sign in in_one_line(text))
 
 
 def visible_bytes(raw: bytes) -> str:
@@ -135,14 +148,14 @@ def visible_bytes(raw: bytes) -> str:
 
 
 def describe_evidence(step: RunStep) -> str:
-    """The evidence of one arrow in a line; nested values are left to the full view."""
+    """The evidence of one arrow in a line; nested values and hashes are left to the full view."""
     said = []
     for name, value in step.evidence.items():
         if isinstance(value, (dict, list)):
             said.append(f"{name.replace('_', ' ')}: {len(value)}")
         elif value is not None:
             shown = f"{value:.4g}" if isinstance(value, float) else compact_json(value)
-            said.append(f"{name.replace('_', ' ')}: {shown}")
+            said.append(f"{name.replace('_', ' ')}: {shown if ' ' in shown else shorten(shown, 25)}")
     return ", ".join(said)
 
 

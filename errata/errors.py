@@ -1,11 +1,11 @@
 """The errors of Errata, named by what the caller should do.
 
-    ErrataError
-    ├── Malformed      set it aside: this input will never become usable; the message names the field and the fix
-    ├── Unavailable    wait and retry: a part we depend on does not answer now
-    └── Stop           stop: going on would lose or falsify data; a person has to act
-        ├── SettingsError   a setting is wrong; the message names the key and the nearest right one
-        └── Fenced          another owner has taken over; this one must give up its work
+ErrataError
+├── Malformed      set it aside: this input will never become usable; the message names the field and the fix
+├── Unavailable    wait and retry: a part we depend on does not answer now
+└── Stop           stop: going on would lose or falsify data; a person has to act
+    ├── SettingsError   a setting is wrong; the message names the key and the nearest right one
+    └── Fenced          another owner has taken over; this one must give up its work
 """
 
 

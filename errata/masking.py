@@ -8,6 +8,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import structs
+
+from errata.events import Event, VocData
+
 CARD: Final = "[card]"
 RESIDENT_NUMBER: Final = "[resident-number]"
 PHONE: Final = "[phone]"
@@ -62,6 +66,16 @@ def mask(text: str) -> str:
             return text
         # What was taken out may have kept its neighbour from standing alone. Each turn leaves fewer signs.
         text = masked
+
+
+def mask_event(event: Event) -> Event:
+    """The event with what a customer wrote masked; nothing else in an event is free text by its nature."""
+    if not isinstance(event.data, VocData):
+        return event
+    text = mask(event.data.text)
+    if text == event.data.text:
+        return event
+    return structs.replace(event, data=structs.replace(event.data, text=text))
 
 
 def mask_bytes(raw: bytes) -> bytes:

@@ -44,7 +44,7 @@ class Detector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     #: One false alarm is expected in this many predictions.
     events_per_false_alarm: float = 1_000_000.0
     #: A rate up to (1 + tolerance) x the reference ceiling is no drift.
-    tolerance: float = 0.10
+    tolerance: float = 0.0
 
 
 class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -288,11 +288,11 @@ def _put(raw: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
     """Set a nested value; model names in the environment write `_` for `-`."""
     level = raw
     for depth, key in enumerate(keys[:-1]):
-        if depth == 1 and keys[0] == "models":
-            key = next((known for known in level if known.replace("-", "_") == key), key)
-        level = level.setdefault(key, {})
+        is_model = depth == 1 and keys[0] == "models"
+        known = next((each for each in level if is_model and each.replace("-", "_") == key), key)
+        level = level.setdefault(known, {})
         if not isinstance(level, dict):
-            raise SettingsError(f"{name}: {key} is a value, not a group of settings")
+            raise SettingsError(f"{name}: {known} is a value, not a group of settings")
     level[keys[-1]] = value
 
 
@@ -327,4 +327,6 @@ def _check(settings: Settings) -> None:
     for name, model in settings.models.items():
         share = model.mining.audit_share + model.mining.evaluation_share + model.mining.diverse_share
         if not 0 < share < 1:
-            raise SettingsError(f"models.{name}.mining: the shares must add up to more than 0 and less than 1")
+            raise SettingsError(
+                f"models.{name}.mining: the shares must add up to more than 0 and less than 1"
+            )

@@ -1,5 +1,6 @@
 """The topics that Errata speaks on, and how its processes reach the broker."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,11 @@ RETRAIN = "errata.retrain"
 #: Written by Errata for everyone: drift, a batch that is ready, a version that is released. Key: the model.
 SIGNALS = "errata.signals"
 
+#: What Errata itself says: CloudEvents types of RETRAIN (a run is requested) and of SIGNALS (the others).
+RUN_REQUESTED = "errata.run.requested.v1"
+BATCH_ORDERED = "errata.batch.ordered.v1"
+VERSION_RELEASED = "errata.version.released.v1"
+
 #: What the stream worker reads. They have equal partition counts, so that a key has one number in all three.
 EVENT_TOPICS = (PREDICTIONS, FEEDBACK, VOC)
 TOPICS = (*EVENT_TOPICS, RETRAIN, SIGNALS)
@@ -47,6 +53,12 @@ def kafka_options(broker: Broker) -> dict[str, Any]:
             "sasl_plain_password": broker.password,
         }
     return options
+
+
+def check_broker(broker: Broker, timeout_seconds: float = 10.0) -> None:
+    """Raise Unavailable unless the broker answers a metadata request, Stop when it refuses us."""
+    with _admin(broker, timeout_seconds) as admin:
+        admin.list_topics()
 
 
 def ensure_topics(broker: Broker, timeout_seconds: float = 10.0) -> None:
@@ -77,6 +89,15 @@ def read_topic_ids(broker: Broker, topics: tuple[str, ...], timeout_seconds: flo
     }
 
 
+def _accepts_connections(server: str, timeout_seconds: float) -> bool:
+    host, _, port = server.strip().rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout_seconds):
+            return True
+    except OSError:
+        return False
+
+
 def _written(topic_id: Any) -> str:
     return "" if not topic_id or UUID(str(topic_id)).int == 0 else str(topic_id)
 
@@ -84,6 +105,9 @@ def _written(topic_id: Any) -> str:
 @contextmanager
 def _admin(broker: Broker, timeout_seconds: float) -> Iterator[KafkaAdminClient]:
     """Open an admin client for one block, in which the errors of Kafka become Unavailable or Stop."""
+    # Seen here first, because kafka-python logs each refused connection as an error, and leaves sockets open.
+    if not any(_accepts_connections(server, timeout_seconds) for server in broker.bootstrap.split(",")):
+        raise Unavailable(f"no Kafka broker accepts connections at {broker.bootstrap}")
     try:
         admin = KafkaAdminClient(**kafka_options(broker), bootstrap_timeout_ms=int(timeout_seconds * 1000))
         try:

@@ -13,8 +13,8 @@ What cannot be read becomes a Refused with one of these reasons; they are stable
     nul_character       a NUL in a string, which databases refuse        strip NULs
     integer_too_large   an integer beyond 64 bits                        send it as a string
     too_deep            nested more than 64 levels                       send it flatter, or as a string
-    too_large           record > 5 MiB, event > 256 KiB, or an input,    store it and send `input_uri`
-                        output or correction > 64 KiB
+    too_large           record > 5 MiB or 10,000 events, event > 256     send smaller batches; store large
+                        KiB, or an input, output, correction > 64 KiB    inputs and send `input_uri`
     empty_record        no value (a tombstone)                           nothing: it tells nothing
     wrong_content_type  neither JSON nor a JSON format of CloudEvents    send one of the three modes
     wrong_specversion   not CloudEvents 1.0                              set specversion to "1.0"
@@ -62,6 +62,8 @@ BATCH_TYPE: Final = "application/cloudevents-batch+json"
 
 RECORD_BYTES: Final = 5 * 1024 * 1024
 EVENT_BYTES: Final = 256 * 1024
+#: Without this a record of nothing but commas would make millions of dead letters.
+RECORD_EVENTS: Final = 10_000
 LEVELS: Final = 64
 
 _INTEGER_TOO_LARGE: Final = "an integer exceeds 64 bits: send it as a string"
@@ -238,10 +240,13 @@ def _decode_record(headers: Headers, value: bytes | None) -> Decoded:
 
 def _decode_batch(value: bytes) -> Decoded:
     try:
-        return _decode_each([bytes(element) for element in _elements.decode(value)])
+        elements = [bytes(element) for element in _elements.decode(value)]
     except _UNREADABLE:
         # Something inside is not JSON. Its neighbours are saved by taking the array apart at its commas.
-        return _decode_each(_split_array(value))
+        elements = _split_array(value)
+    if len(elements) > RECORD_EVENTS:
+        raise Malformed("too_large", f"the batch has more than {RECORD_EVENTS} events: send smaller batches")
+    return _decode_each(elements)
 
 
 def _decode_each(elements: Iterable[bytes]) -> Decoded:
@@ -513,13 +518,13 @@ def _split_array(value: bytes) -> list[bytes]:
     text = value.decode("latin-1").strip(" \t\r\n")
     if not text.startswith("["):
         raise Malformed("broken_json", "a batch is a JSON array of events")
-    elements = []
+    elements: list[bytes] = []
     end = 0
-    while text[end] != "]":
+    while text[end] != "]" and len(elements) <= RECORD_EVENTS:
         start = _skip_space(text, end + 1)
         end = _find_end(text, start)
         elements.append(text[start:end].rstrip(" \t\r\n").encode("latin-1"))
-    if end != len(text) - 1:
+    if text[end] == "]" and end != len(text) - 1:
         raise Malformed("broken_json", "something follows the JSON array of the batch")
     return elements
 

@@ -20,7 +20,7 @@ def run_service(
     per_second: float,
     report: Path,
 ) -> None:
-    """Call `tick(now_seconds)` at a steady pace until it answers False or SIGTERM comes; users go on reacting meanwhile.
+    """Call `tick(now_seconds)` at a steady pace until it answers False or SIGTERM comes; users react meanwhile.
 
     After the last tick nobody is shown anything new; reactions whose time has not come are given up, as users do when a
     service closes. `report` then holds the client's counters as JSON.

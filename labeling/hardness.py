@@ -28,6 +28,8 @@ LEAST_TRUST: Final = 0.25
 #: A user may give this share of all corrections, or this many, before each counts for less.
 LOUD_SHARE: Final = 0.05
 LOUD_CORRECTIONS: Final = 5
+#: A slice is named as a reason when it is corrected this many times as often as all.
+NOTABLE: Final = 1.2
 #: From here on a model is said to be sure.
 SURE: Final = 0.9
 #: Corrections of the average user that are added to each user's own, so that few of them prove little.
@@ -95,7 +97,7 @@ class Hardness:
             reasons.append((COMPLAINT_WEIGHT, "A customer complained about it."))
         if self.worst_slice[place] >= 0:
             name, n, k = self.slices[self.worst_slice[place]]
-            if self.slice_share[place] >= 0.5 and k:
+            if k / n >= NOTABLE * self.corrected.mean() > 0:
                 sentence = f"Users corrected {k / n:.1%} of the {n} predictions with {name}."
                 reasons.append((SLICE_WEIGHT * self.slice_share[place], sentence))
         reasons.sort(key=lambda reason: -reason[0])

@@ -27,7 +27,7 @@ from storage.records import BatchItem, Part, Prediction, Role
 
 #: Two inputs whose centred features have a larger cosine teach the same lesson.
 NEAR_DUPLICATE_COSINE: Final = 0.98
-#: Of the hard examples of a batch one group gets at most this share, and at most one user's corrections.
+#: Of a batch one group gets at most this share of hard examples, and so do the corrections of one user.
 GROUP_SHARE: Final = 0.02
 LEAST_PER_GROUP: Final = 2
 #: What is farther away than this share of all others is an accident rather than a lesson.
@@ -157,7 +157,10 @@ def _take_hard(
     chosen: npt.NDArray[np.int64],
     quantity: int,
 ) -> list[int]:
-    """The `wanted` highest scores among `places`: no near-duplicates of each other or of `chosen`, capped."""
+    """The `wanted` highest scores among `places`, without near-duplicates of each other or of `chosen`.
+
+    No group and no user has more than its share, unless the others do not fill the batch.
+    """
     pool = hardness.predictions
     cap = max(LEAST_PER_GROUP, int(GROUP_SHARE * quantity))
     per_group: Counter[str] = Counter()
@@ -166,19 +169,25 @@ def _take_hard(
     kept = _KeptVectors(vectors, chosen, wanted)
     taken: list[int] = []
     # Equal scores keep the order of the pool.
-    for place in places[np.argsort(-hardness.scores[places], kind="stable")].tolist():
-        if len(taken) >= wanted:
-            break
-        prediction = pool[place]
-        group, user, key = group_of(prediction), prediction.who_id, _input_key(prediction)
-        loud = user is not None and hardness.corrected[place] and per_user[user] >= cap
-        if loud or per_group[group] >= cap or key in inputs or kept.has_near(place):
-            continue
-        taken.append(place)
-        per_group[group] += 1
-        per_user[user or ""] += 1
-        inputs.add(key)
-        kept.add(place)
+    left: list[int] = places[np.argsort(-hardness.scores[places], kind="stable")].tolist()
+    while left and len(taken) < wanted:
+        capped = []
+        for place in left:
+            if len(taken) >= wanted:
+                break
+            prediction = pool[place]
+            group, key = group_of(prediction), _input_key(prediction)
+            user = prediction.who_id if hardness.corrected[place] else None
+            if per_group[group] >= cap or (user is not None and per_user[user] >= cap):
+                capped.append(place)
+            elif key not in inputs and not kept.has_near(place):
+                taken.append(place)
+                per_group[group] += 1
+                if user is not None:
+                    per_user[user] += 1
+                inputs.add(key)
+                kept.add(place)
+        left, cap = capped, 2 * cap
     return taken
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from errata.settings import Mining, Settings
-from errata.topics import RETRAIN, SIGNALS
+from errata.topics import BATCH_ORDERED, RETRAIN, RUN_REQUESTED, SIGNALS
 from labeling.mining import compose_batch, role_of
 from storage import batches, examples, outbox, predictions, releases, runs, signals, voc
 from storage.database import Database
@@ -23,9 +23,6 @@ from storage.errors import Conflict, NotFound
 from storage.records import Batch, BatchItem, Example, Label, Prediction, Role, Run, RunStep
 
 log = logging.getLogger(__name__)
-
-BATCH_ORDERED: Final = "errata.batch.ordered.v1"
-RUN_REQUESTED: Final = "errata.run.requested.v1"
 
 #: Of the predictions that may be chosen the latest are read, at most this many: inputs of 64 KiB are a lot.
 POOL: Final = 50_000
@@ -105,11 +102,16 @@ def order_batch(db: Database, batch_id: str, reason: str, now_us: int, new_id: N
 
 
 def deliver(db: Database, batch_id: str, labels: Sequence[Label], now_us: int) -> Batch:
-    """Store labels; once every item has a label or a flag, the batch is delivered."""
+    """Store labels; once every item that was not erased has a label or a flag, the batch is delivered."""
     with db.write() as c:
         batches.put_labels(c, batch_id, labels)
-        batch = batches.get_batch(c, batch_id)
-        if batch.status == "ordered" and batch.n_labelled == batch.quantity:
+        open_items = [item for item in batches.read_items(c, batch_id) if item.labeled_us is None]
+        for item in list(open_items):
+            try:
+                predictions.get_prediction(c, item.prediction_id)
+            except NotFound:
+                open_items.remove(item)
+        if not open_items and batches.get_batch(c, batch_id).status == "ordered":
             batches.set_status(c, batch_id, "delivered", "Every item has a label or a flag.", now_us)
         return batches.get_batch(c, batch_id)
 

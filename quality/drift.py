@@ -92,11 +92,11 @@ class DetectorState:
                 name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
             }
             state = cls(**values)
+            tuples = (state.log_r, state.gain, state.gain_n, state.gain_k, state.gain_since_us)
+            lengths = {len(part) for part in tuples}
         except (ValueError, TypeError, KeyError) as error:
             raise Malformed("bad_detector_state", f"not the state of a detector: {error}") from error
-        if len(values) != len(fields(cls)) or {
-            len(part) for part in (state.log_r, state.gain, state.gain_n, state.gain_k, state.gain_since_us)
-        } != {len(ALTERNATIVES)}:
+        if len(values) != len(fields(cls)) or lengths != {len(ALTERNATIVES)}:
             raise Malformed("bad_detector_state", "not the state of this detector: it has other alternatives")
         return state
 
@@ -129,7 +129,7 @@ def update(
     if n == 0 or ceiling >= HIGHEST_RATE:
         state = replace(state, n=state.n + n, k=state.k + k)
         return Update(state, _log_mean(state.log_r), False, state.change)
-    ratios = _log_likelihood_ratios(n, k, ceiling)
+    ratios = [k * corrected + (n - k) * uncorrected for corrected, uncorrected in _log_odds(ceiling)]
     log_r = tuple(_add_logs(old, math.log(n)) + ratio for old, ratio in zip(state.log_r, ratios, strict=True))
     log_evidence = _log_mean(log_r)
     alarm = log_evidence >= math.log(detector.events_per_false_alarm)
@@ -156,8 +156,11 @@ def update(
 def reset_for_version(state: DetectorState) -> DetectorState:
     """Return the state for the next version: no evidence, held to the same reference as the one before.
 
-    Begin with `DetectorState()` instead to let the version set its own reference.
+    An incomplete reference is dropped, since it must not mix two versions. Begin with `DetectorState()` instead
+    to let the version set its own reference.
     """
+    if state.ceiling is None:
+        return DetectorState()
     return DetectorState(reference_n=state.reference_n, reference_k=state.reference_k, ceiling=state.ceiling)
 
 
@@ -174,12 +177,10 @@ def _upper_bound(n: int, k: int) -> float:
     return 1.0 if k == n else float(beta.ppf(CEILING_CONFIDENCE, k + 1, n - k))
 
 
-def _log_likelihood_ratios(n: int, k: int, ceiling: float) -> tuple[float, ...]:
-    ratios = []
-    for multiple in ALTERNATIVES:
-        rate = min(multiple * ceiling, HIGHEST_RATE)
-        ratios.append(k * math.log(rate / ceiling) + (n - k) * (math.log1p(-rate) - math.log1p(-ceiling)))
-    return tuple(ratios)
+def _log_odds(ceiling: float) -> list[tuple[float, float]]:
+    """Return each alternative's log-likelihood ratio of one corrected and of one uncorrected prediction."""
+    rates = (min(multiple * ceiling, HIGHEST_RATE) for multiple in ALTERNATIVES)
+    return [(math.log(rate / ceiling), math.log1p(-rate) - math.log1p(-ceiling)) for rate in rates]
 
 
 def _log_mean(log_values: tuple[float, ...]) -> float:

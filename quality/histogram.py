@@ -52,13 +52,12 @@ def decode(data: bytes) -> dict[int, int]:
 
 def merge(parts: Iterable[bytes]) -> bytes:
     """Add histograms exactly, in any order; the counts of a part may be negative, to take others back."""
-    pairs = np.concatenate([np.empty(0, dtype=_PAIR), *map(_read, parts)])
-    buckets, places = np.unique(pairs["bucket"], return_inverse=True)
-    counts = np.zeros(len(buckets), dtype=np.int64)
-    np.add.at(counts, places, pairs["count"])
-    kept = counts != 0
-    merged = np.empty(np.count_nonzero(kept), dtype=_PAIR)
-    merged["bucket"], merged["count"] = buckets[kept], counts[kept]
+    pairs = _read_pairs(b"".join(parts))
+    counts = np.zeros(LAST_BUCKET - ZERO_BUCKET + 1, dtype=np.int64)
+    np.add.at(counts, pairs["bucket"].astype(np.int64) - ZERO_BUCKET, pairs["count"].astype(np.int64))
+    (places,) = np.nonzero(counts)
+    merged = np.empty(len(places), dtype=_PAIR)
+    merged["bucket"], merged["count"] = places + ZERO_BUCKET, counts[places]
     return merged.tobytes()
 
 
@@ -87,7 +86,7 @@ def quantile_interval_us(data: bytes, q: float, alpha: float = 0.05) -> tuple[in
     The number of values below the true quantile is binomial, so a beta-binomial confidence sequence for its
     rate bounds the quantile's rank (Howard and Ramdas, Bernoulli 2022). The bounds are the outer edges of the
     buckets at those ranks, the lower one 0 while no rank bounds it. None while no rank bounds it from above:
-    for the 99th percentile this takes about 900 values.
+    for the 99th percentile that takes 680 values.
     """
     if not 0 < q < 1:
         raise ValueError(f"q must be between 0 and 1, not {q}")
@@ -105,7 +104,11 @@ def quantile_interval_us(data: bytes, q: float, alpha: float = 0.05) -> tuple[in
 @functools.cache
 def _upper_bounds() -> tuple[int, ...]:
     """Return the largest integer of each bucket from 0 to LAST_BUCKET."""
-    return tuple(_NUMERATOR**power // _DENOMINATOR**power for power in range(LAST_BUCKET + 1))
+    numerator, denominator, bounds = 1, 1, []
+    for _ in range(LAST_BUCKET + 1):
+        bounds.append(numerator // denominator)
+        numerator, denominator = numerator * _NUMERATOR, denominator * _DENOMINATOR
+    return tuple(bounds)
 
 
 @functools.cache
@@ -127,10 +130,9 @@ def _middle_us(bucket: int) -> int:
     """Return 2 gamma^i / (gamma + 1), which is within 1 % of both edges of bucket i, rounded half up."""
     if bucket == ZERO_BUCKET:
         return 0
-    middle = (
-        Fraction(2 * _DENOMINATOR, _NUMERATOR + _DENOMINATOR) * Fraction(_NUMERATOR, _DENOMINATOR) ** bucket
-    )
-    return math.floor(middle + Fraction(1, 2))
+    numerator: int = 2 * _DENOMINATOR * _NUMERATOR**bucket
+    denominator: int = (_NUMERATOR + _DENOMINATOR) * _DENOMINATOR**bucket
+    return (2 * numerator + denominator) // (2 * denominator)
 
 
 def _bucket_at(buckets: npt.NDArray[np.int64], cumulated: npt.NDArray[np.int64], rank: int) -> int:
@@ -145,13 +147,18 @@ def _cumulate(data: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
 
 
 def _read(data: bytes) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
+    pairs = _read_pairs(data)
+    if not (pairs["bucket"][1:] > pairs["bucket"][:-1]).all():
+        raise Malformed("bad_histogram", "the buckets of a histogram must rise")
+    if not pairs["count"].all():
+        raise Malformed("bad_histogram", "a histogram has no buckets that count 0")
+    return pairs
+
+
+def _read_pairs(data: bytes) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
     if len(data) % _PAIR.itemsize:
         raise Malformed("bad_histogram", f"a histogram is pairs of {_PAIR.itemsize} bytes, not {len(data)}")
     pairs = np.frombuffer(data, dtype=_PAIR)
-    buckets = pairs["bucket"]
-    in_order = bool((buckets[1:] > buckets[:-1]).all())
-    if not in_order or (len(pairs) and not ZERO_BUCKET <= buckets[0] <= buckets[-1] <= LAST_BUCKET):
-        raise Malformed("bad_histogram", f"histogram buckets rise from {ZERO_BUCKET} to {LAST_BUCKET}")
-    if not pairs["count"].all():
-        raise Malformed("bad_histogram", "a histogram has no buckets that count 0")
+    if ((pairs["bucket"] < ZERO_BUCKET) | (pairs["bucket"] > LAST_BUCKET)).any():
+        raise Malformed("bad_histogram", f"a histogram has buckets from {ZERO_BUCKET} to {LAST_BUCKET}")
     return pairs

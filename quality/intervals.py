@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaln, xlog1py, xlogy
+from scipy.special import betaln, expit
 
 #: Prior of the mixture over rates (Jeffreys), which makes the width near the best at every rate.
 _PRIOR = 0.5
+#: Sums of values that are no more than this bound nothing, lest the arithmetic overflow.
+_NEGLIGIBLE = 1e-9
 #: The asymptotic interval of a mean holds only once that much variance was seen.
 SUFFICIENT_VARIANCE = 50.0
 
@@ -37,17 +39,8 @@ def rate_intervals(
         raise ValueError("a rate needs 0 <= k <= n")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
-    estimate = k / np.maximum(n, 1)
-    mixture = _log_mixture(n, k)
-    threshold = -math.log(alpha)
-    # Bisect towards both bounds at once; a point is kept on the refuted side, so rounding only widens.
-    refuted = np.stack([np.zeros_like(estimate), np.ones_like(estimate)])
-    accepted = np.stack([estimate, estimate])
-    for _ in range(60):
-        middle = (refuted + accepted) / 2
-        outside = mixture - xlogy(k, middle) - xlog1py(n - k, -middle) >= threshold
-        refuted, accepted = np.where(outside, middle, refuted), np.where(outside, accepted, middle)
-    return np.where(k > 0, refuted[0], 0.0), np.where(k < n, refuted[1], 1.0)
+    low, high = expit(_lowest_logit(n, k, alpha)), expit(-_lowest_logit(n, n - k, alpha))
+    return np.where(k > _NEGLIGIBLE, low, 0.0), np.where(n - k > _NEGLIGIBLE, high, 1.0)
 
 
 def mean_interval(
@@ -118,6 +111,27 @@ def accepted_counts(n: int, p: float, alpha: float = 0.05) -> tuple[int, int]:
                 accepted = middle
         bounds.append(accepted)
     return bounds[0], bounds[1]
+
+
+def _lowest_logit(
+    n: npt.NDArray[np.float64], k: npt.NDArray[np.float64], alpha: float
+) -> npt.NDArray[np.float64]:
+    """Return the logit of the lower bound, by Newton's method from below; anything where k is negligible.
+
+    As a function of the logit, the evidence is convex. So every step ends between its start and the bound, on
+    the refuted side, and a bound that is not quite reached is too wide rather than too narrow.
+    """
+    k = np.where(k > _NEGLIGIBLE, k, 1.0)
+    n = np.maximum(n, k)
+    excess = _log_mixture(n, k) + math.log(alpha)
+    logit: npt.NDArray[np.float64] = excess / k
+    for _ in range(100):
+        evidence = excess - k * logit + n * np.logaddexp(0.0, logit)
+        step = np.maximum(evidence, 0.0) / (k - n * expit(logit))
+        logit = logit + step
+        if (step <= 1e-12 * np.maximum(np.abs(logit), 1.0)).all():
+            break
+    return logit
 
 
 def _log_mixture(n: Any, k: Any) -> Any:

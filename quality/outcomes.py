@@ -12,6 +12,7 @@ class FeedbackFact:
     """One feedback to a prediction, reduced to what is counted."""
 
     id: str
+    #: As it counts: an edit back to the very output that was shown is an accept.
     action: Action
     time_us: int
     #: From the shown to the corrected output; None where nothing was corrected or it can't be measured.
@@ -23,11 +24,6 @@ class FeedbackFact:
 def effective(facts: Iterable[FeedbackFact]) -> FeedbackFact | None:
     """Return the feedback that counts: the last by time, then by id; None for silence."""
     return max(facts, key=_order, default=None)
-
-
-def counted_action(fact: FeedbackFact) -> Action:
-    """Return what the feedback counts as: an edit back to the shown output is a revert, hence an accept."""
-    return "accept" if fact.action == "edit" and fact.distance_ppm == 0 else fact.action
 
 
 def _order(fact: FeedbackFact) -> tuple[int, str, str, int, int]:

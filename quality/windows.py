@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from quality.distances import PPM
 from quality.histogram import bucket_of
-from quality.outcomes import FeedbackFact, counted_action
+from quality.outcomes import FeedbackFact
 
 MINUTE_US = 60_000_000
 
@@ -58,7 +58,7 @@ def of_outcome(fact: FeedbackFact | None) -> Contribution:
     """Return what the feedback that counts adds to the window of its prediction; nothing for silence."""
     if fact is None:
         return ZERO
-    action = counted_action(fact)
+    action = fact.action
     distance = {"edit": fact.distance_ppm, "accept": 0, "reject": None}[action]
     display = fact.display_us
     return Contribution(

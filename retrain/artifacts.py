@@ -1,4 +1,4 @@
-"""A version on disk: `weights.safetensors` (tensors, never pickles) and `network.json` (what they are the weights of)."""
+"""A version on disk: `weights.safetensors` (tensors, never pickles) and `network.json` (what they belong to)."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ DESCRIPTION = "network.json"
 def write_artifact(
     directory: Path, state_dict: Mapping[str, torch.Tensor], description: Mapping[str, Any]
 ) -> None:
-    """Write both files into `directory`, so that a reader finds a whole artifact or a refusal, never a mixture.
+    """Write both files into `directory`; a reader finds a whole artifact or refuses it, never a mixture.
 
     The description is written last and names the digest of the weights it belongs to.
     """
@@ -35,7 +35,7 @@ def write_artifact(
 def read_artifact(directory: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The tensors (on the CPU) and the description of an artifact.
 
-    Raises Malformed when a file is missing or unreadable, or when the weights are not those of the description.
+    Raises Malformed when a file is missing or unreadable, or the weights are not those of the description.
     """
     description = _read_description(directory)
     if hash_file(directory / WEIGHTS) != description["weights_sha256"]:

@@ -56,16 +56,16 @@ def judge(
         return _keep(
             champion, f"{n} frozen examples are too few; a verdict needs {gate.minimum_examples}", {"n": n}
         )
-    if not len(after):
-        return _keep(champion, "there is no labelled example from after the change to judge by", {"n": n})
     if not len(before):
         return _keep(
             champion, f"no example from before the change shows what {candidate} has forgotten", {"n": n}
         )
-    better = (_is_nearer if is_graded(task) else _is_right_more_often)(after, gate, seed)
+    # A run without a batch of its own has no change: all its examples must show both.
+    deciding, origin = (after, "from after the change") if len(after) else (before, "that were there before")
+    better = (_is_nearer if is_graded(task) else _is_right_more_often)(deciding, gate, seed)
     harmless = _is_not_worse(before, task, gate, seed)
     evidence = {"after": better.figures, "before": harmless.figures}
-    said = f"on {len(after)} examples from after the change {{}} {better.sentence}; {harmless.sentence}"
+    said = f"on {len(deciding)} examples {origin} {{}} {better.sentence}; {harmless.sentence}"
     if better.shown and harmless.shown:
         return Verdict(True, f"Promote {candidate}: {said.format('it')}.", evidence)
     return _keep(champion, said.format(candidate), evidence)

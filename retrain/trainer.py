@@ -1,4 +1,4 @@
-"""The seam between Errata and a model: what a trainer must do, how it is named in the settings, where it runs."""
+"""The seam between Errata and a model: what a trainer does, how the settings name it, where it runs."""
 
 import importlib
 import re
@@ -67,8 +67,8 @@ class Trainer(Protocol):
         """Write a candidate into `directory` as an artifact (retrain/artifacts.py).
 
         `new` are this run's examples, `old` those from before, replayed so that nothing is forgotten. Training
-        starts from the artifact in `champion`, or from random weights where it is None. Interrupted and called again
-        with the same arguments, it goes on from its checkpoint in `directory` and ends with the same weights.
+        starts from the artifact in `champion`, or from random weights where it is None. Interrupted and called
+        again with the same arguments, it goes on from its checkpoint in `directory` and ends with the same weights.
         """
         ...
 
@@ -78,7 +78,7 @@ class Trainer(Protocol):
 
 
 def load_trainer(name: str) -> Trainer:
-    """The trainer that `package.module:attribute` names. Raises SettingsError with the fix when there is none."""
+    """The trainer that `package.module:attribute` names. Raises SettingsError with the fix if there is none."""
     where = f"training.trainer = {name!r}"
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
@@ -103,7 +103,7 @@ def load_trainer(name: str) -> Trainer:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device that `trainer.device` asks for; `auto` is CUDA if there is any, then Apple's MPS, else the CPU.
+    """The device that `trainer.device` asks for; `auto` is CUDA if there is any, else Apple's MPS, else the CPU.
 
     Raises SettingsError for an unknown name, and for a device that this machine has not.
     """
@@ -116,8 +116,8 @@ def choose_device(wanted: str) -> torch.device:
     device = torch.device(wanted)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(
-            f"trainer.device = {wanted!r}, but torch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
-            "devices: check the driver (nvidia-smi) and that torch is a CUDA build, or use auto"
+            f"trainer.device = {wanted!r}, but torch {torch.__version__} sees {torch.cuda.device_count()} "
+            "CUDA devices: check the driver (nvidia-smi) and that torch is a CUDA build, or use auto"
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise SettingsError("trainer.device = 'mps', but this machine has no Apple GPU: use auto")

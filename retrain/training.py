@@ -1,8 +1,8 @@
 """The training loop that every model shares.
 
 - AdamW; the learning rate warms up, then falls along a cosine.
-- A minibatch has a fixed share of old examples (replay): without them a network that learns 300 hard examples forgets
-  more than it learns (experience replay, Rolnick et al. 2019).
+- A minibatch has a fixed share of old examples (experience replay, Rolnick et al. 2019): without them a network
+  that learns a few hundred hard examples forgets more than it learns.
 - Every random choice of step i is seeded by (seed, i) alone, so that a run that was killed and goes on from its
   checkpoint ends with the weights of an uninterrupted one.
 - bfloat16 autocast on CUDA; float32 elsewhere.
@@ -11,7 +11,7 @@
 import hashlib
 import io
 import math
-import pickle
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from errata.settings import Training
 from retrain.artifacts import write_atomically
 from retrain.trainer import Progress
 
-#: From inputs and targets of a minibatch to the inputs the network sees; draws from the generator alone.
+#: From the inputs of a minibatch to those the network sees; draws from the generator alone.
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -73,9 +73,9 @@ def fit(
 ) -> list[Point]:
     """Train `network` in place for `settings.steps` steps and return its curve, a point each 1 % of the way.
 
-    Goes on from `checkpoint` if that file is of this very training (same rows, settings, seed and initial weights)
-    and starts over otherwise. The caller deletes the file once the result is safe. Raises Malformed when there are
-    neither new nor old rows.
+    Goes on from `checkpoint` if that file is of this very training (same rows, settings, seed, initial weights)
+    and starts over otherwise. The caller deletes the file once the result is safe. Raises Malformed when there
+    are neither new nor old rows.
     """
     if len(new) + len(old) == 0:
         raise Malformed(
@@ -91,7 +91,7 @@ def fit(
     # The caller's random state is given back untouched: layers such as dropout draw from the global one.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for step in range(start, settings.steps):
-            generator = _seed_step(seed, step)
+            generator = _seed_step(seed, step, device)
             drawn = [
                 draw_rows(rows, count, generator) for rows, count in ((new, new_draws), (old, old_draws))
             ]
@@ -118,7 +118,7 @@ def fit(
 
 
 def schedule(step: int, steps: int) -> float:
-    """The share of the peak learning rate at `step`: a linear warm-up, then a cosine down to almost nothing."""
+    """The share of the peak learning rate at `step`: a linear warm-up, then a cosine to almost nothing."""
     warm_up = max(1, round(WARM_UP_SHARE * steps))
     if step < warm_up:
         return (step + 1) / warm_up
@@ -127,7 +127,7 @@ def schedule(step: int, steps: int) -> float:
 
 
 def split_minibatch(settings: Training, new_rows: int, old_rows: int) -> tuple[int, int]:
-    """How many rows of a minibatch are new and how many old; all of one kind where there are none of the other."""
+    """How many rows of a minibatch are new and how many old: all of one kind if there are none of the other."""
     size = settings.batch_examples
     if new_rows == 0 or old_rows == 0:
         return (size, 0) if new_rows else (0, size)
@@ -146,10 +146,14 @@ def draw_rows(rows: Rows, count: int, generator: torch.Generator) -> Rows:
     return Rows(rows.inputs[chosen], rows.targets[chosen], rows.weights[chosen])
 
 
-def _seed_step(seed: int, step: int) -> torch.Generator:
+def _seed_step(seed: int, step: int, device: torch.device) -> torch.Generator:
     """The generator of one step; the global random state is seeded alike."""
     state = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
-    torch.manual_seed(state)
+    if device.type == "cpu":
+        # torch.manual_seed would note a stack trace for every kind of GPU that is not there, thrice a step.
+        torch.default_generator.manual_seed(state)
+    else:
+        torch.manual_seed(state)
     return torch.Generator().manual_seed(state)
 
 
@@ -162,7 +166,7 @@ def _identify(network: nn.Module, new: Rows, old: Rows, settings: Training, seed
     ]
     for tensor in tensors:
         digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -192,11 +196,11 @@ def _resume(
     path: Path, identity: str, network: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> tuple[int, list[Point]]:
     """Load the checkpoint of this training; return the steps done and the curve so far."""
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (FileNotFoundError, RuntimeError, EOFError, pickle.UnpicklingError):
+    # A checkpoint is a zip file, whose directory comes last: one that was cut off is none.
+    if not zipfile.is_zipfile(path):
         return 0, []
-    if not isinstance(state, dict) or state.get("identity") != identity:
+    state = torch.load(path, map_location=device, weights_only=True)
+    if state["identity"] != identity:
         return 0, []
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])

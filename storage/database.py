@@ -11,6 +11,7 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -70,9 +71,10 @@ class Database:
 
         Raises Unavailable when the database does not answer.
         """
-        snapshot = {} if self.dialect == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         with translated_errors(), self._engine.connect() as connection:
-            c = connection.execution_options(errata_write=False, **snapshot)
+            c = connection.execution_options(errata_write=False)
+            if self.dialect == "postgresql":
+                c = c.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with c.begin():
                 yield c
 
@@ -127,6 +129,11 @@ def current_revision(url: str) -> str | None:
             return _current_revision(c)
     finally:
         engine.dispose()
+
+
+def newest_revision() -> str:
+    """The revision that `migrate` leads to."""
+    return str(ScriptDirectory.from_config(migration_config()).get_current_head())
 
 
 def migration_config() -> Config:
@@ -233,8 +240,6 @@ def _current_revision(c: Connection) -> str | None:
 
 def _is_before(config: Config, revision: str, known: str | None) -> bool:
     """Whether `revision` lies before the `known` one on the single line of migrations."""
-    from alembic.script import ScriptDirectory
-
     if known is None:
         return False
     if revision == "base":

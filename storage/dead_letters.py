@@ -1,17 +1,23 @@
-"""Dead letters: what could not be used, and why. Nothing that arrived is lost; it can be sent again from here."""
+"""Dead letters: what could not be used, and why. Nothing is lost: it can be sent again from here."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from sqlalchemy import Connection, func, select
 
 from storage.database import Database
 from storage.errors import NotFound
-from storage.insertion import list_keys
+from storage.insertion import insert_new, list_keys
 from storage.records import DeadLetter
 from storage.tables import dead_letters
 
 _d = dead_letters.c
 _KEYS = (_d.topic, _d.partition, _d.offset, _d.position)
+
+
+def put_dead_letter(c: Connection, letter: DeadLetter) -> None:
+    """Store a dead letter; the first one of a place stays."""
+    insert_new(c, dead_letters, [asdict(letter)])
 
 
 def list_dead_letters(c: Connection, *, reason: str | None = None, limit: int = 100) -> list[DeadLetter]:

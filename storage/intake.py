@@ -102,9 +102,11 @@ def apply(
     Raises Unavailable (nothing was stored: wait and apply the same arrival again) and Stop (the topic was
     created anew, so that its offsets mean other records).
     """
+    if arrival.first_offset >= arrival.next_offset:
+        return _account(arrival, n_new=0, dead=[])
     with db.write() as c:
         arrival = _leave_out_applied(arrival, _lock_position(c, arrival, now_us))
-        if arrival.first_offset == arrival.next_offset:
+        if arrival.first_offset >= arrival.next_offset:
             return _account(arrival, n_new=0, dead=[])
         lock_shard(c, arrival.partition)
         known, dead = _refuse_unknown_models(arrival, models)
@@ -113,7 +115,7 @@ def apply(
         )
         dead = sorted([*arrival.dead, *dead, *refused], key=lambda letter: (letter.offset, letter.position))
         applied = _account(arrival, n_new=n_new, dead=dead)
-        insert_new(c, dead_letters, [{**asdict(letter), "stored_us": now_us} for letter in dead])
+        insert_new(c, dead_letters, [_dead_letter_row(letter, now_us) for letter in dead])
         c.execute(intake_ledger.insert().values(**asdict(applied), worker=worker, stored_us=now_us))
         c.execute(
             intake_positions.update()
@@ -185,9 +187,9 @@ def _lock_position(c: Connection, arrival: Arrival, now_us: int) -> int:
         stored = c.execute(wanted).one()
     if arrival.topic_id and stored.topic_id and arrival.topic_id != stored.topic_id:
         raise Stop(
-            f"{arrival.topic} was created anew: its id is {arrival.topic_id}, but partition {arrival.partition} "
-            f"is applied up to offset {stored.next_offset} from {stored.topic_id}. If the old records are gone "
-            f"for good, delete its rows in intake_positions and start again"
+            f"{arrival.topic} was created anew: its id is {arrival.topic_id}, but partition "
+            f"{arrival.partition} is applied up to offset {stored.next_offset} from {stored.topic_id}. "
+            f"If the old records are gone for good, delete its rows in intake_positions and start again"
         )
     return int(stored.next_offset)
 
@@ -316,5 +318,19 @@ def _dead_letter(arrival: Arrival, placed: Placed, reason: str, detail: str) -> 
         position=position,
         reason=reason,
         detail=detail,
-        raw=encode_event(event),
+        raw=_encode(event),
     )
+
+
+def _encode(event: Event) -> bytes:
+    """The event as it can be sent again; as Python writes it, where it has no JSON."""
+    try:
+        return encode_event(event)
+    except (ValueError, OverflowError):
+        return repr(event).encode("utf-8", "backslashreplace")
+
+
+def _dead_letter_row(letter: DeadLetter, now_us: int) -> dict[str, Any]:
+    """A dead letter that no database refuses, whatever the sender has put into what the detail cites."""
+    detail = letter.detail.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return {**asdict(letter), "detail": detail, "stored_us": now_us}

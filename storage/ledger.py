@@ -7,7 +7,6 @@ from sqlalchemy import Connection, func, select
 
 from storage.tables import intake_ledger, intake_positions
 
-
 _SUMS: Final = ("n_records", "n", "n_new", "n_duplicate", "n_dead")
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, select
 from errata.errors import Malformed
 from errata.settings import Model, Task
 from quality.distances import measure_distance
-from quality.outcomes import FeedbackFact, counted_action, effective
+from quality.outcomes import FeedbackFact, effective
 from quality.windows import of_outcome, subtract
 from storage.insertion import is_one_of, put_rows
 from storage.tables import feedback, outcomes, predictions
@@ -71,6 +71,8 @@ def pair(c: Connection, models: Mapping[str, Model], prediction_ids: Sequence[st
 def judge(models: Mapping[str, Model], prediction: _Row, facts: Sequence[_Row]) -> FeedbackFact:
     """What became of a prediction with at least one feedback: the one that counts, and its distance.
 
+    An edit back to the very output that was shown is a revert and counts as accept. An edit at distance 0, such
+    as a change of case that the task does not mind, is still an edit: the user had to do it.
     An edit whose distance can't be measured, because its type does not fit the task of the model, counts as
     an edit without a distance. It is not refused: whether it could be told at its arrival would depend on
     whether its prediction came first.
@@ -81,12 +83,13 @@ def judge(models: Mapping[str, Model], prediction: _Row, facts: Sequence[_Row]) 
         for row in facts
     )
     assert fact is not None
-    if fact.action == "edit":
-        task = models[prediction.model].task if prediction.model in models else Task()
-        fact = replace(fact, distance_ppm=_measure(task, prediction.output, rows[fact.id].corrected))
-    # Stored as it counts, so that a stored outcome and a computed one can be compared.
-    action = counted_action(fact)
-    return replace(fact, action=action, distance_ppm=0 if action == "accept" else fact.distance_ppm)
+    if fact.action == "reject":
+        return fact
+    corrected = rows[fact.id].corrected
+    if fact.action == "accept" or _canonical(corrected) == _canonical(prediction.output):
+        return replace(fact, action="accept", distance_ppm=0)
+    task = models[prediction.model].task if prediction.model in models else Task()
+    return replace(fact, distance_ppm=_measure(task, prediction.output, corrected))
 
 
 def read_feedback(c: Connection, prediction_ids: Sequence[str]) -> dict[str, list[_Row]]:
@@ -138,3 +141,8 @@ def _measure(task: Task, shown: str, corrected: str) -> int | None:
         return measure_distance(task, _read_json(shown), _read_json(corrected))
     except Malformed:
         return None
+
+
+def _canonical(text: str) -> bytes:
+    """One form for JSON texts of the same value."""
+    return msgspec.json.encode(_read_json(text), order="sorted")

@@ -35,7 +35,7 @@ def read_predictions(
     action: Action | None = None,
     limit: int,
 ) -> list[Prediction]:
-    """The latest predictions with `since_us` <= time < `until_us`; those with an outcome of `action`, if given."""
+    """The latest predictions with `since_us` <= time < `until_us`; if `action` is given, those with it."""
     p = predictions.c
     wanted = _with_outcomes().where(p.model == model, in_slice(c, slice))
     if version is not None:
@@ -56,7 +56,7 @@ def count_predictions(
     since_us: int | None = None,
     until_us: int | None = None,
 ) -> int:
-    """How many predictions with `since_us` <= time < `until_us` there are, leaving out those of one version."""
+    """How many predictions with `since_us` <= time < `until_us` there are, except of `not_version`."""
     p = predictions.c
     wanted = select(func.count()).select_from(predictions).where(p.model == model, in_slice(c, slice))
     if not_version is not None:
@@ -66,9 +66,13 @@ def count_predictions(
 
 @dataclass(frozen=True, slots=True)
 class Matured:
-    """Predictions of one span of time that are old enough: `n`, and `k` of them corrected in time."""
+    """Predictions of one span of time that are old enough: `n`, and `k` of them corrected in time.
+
+    The first of them was made at `start_us`, the last at `end_us`.
+    """
 
     start_us: int
+    end_us: int
     n: int
     k: int
 
@@ -84,8 +88,7 @@ def read_matured(
     horizon_us: int,
     step_us: int,
 ) -> list[Matured]:
-    """The predictions made in (`after_us`, `until_us`], by spans of `step_us`; spans without any are left
-    out.
+    """The predictions made in (`after_us`, `until_us`] by spans of `step_us`, without the empty ones.
 
     Corrected is edited or rejected, where the feedback that counts came up to `horizon_us` after the
     prediction. Feedback given again after the horizon moves a prediction out of the count: read it soon after
@@ -93,41 +96,16 @@ def read_matured(
     """
     p, o = predictions.c, outcomes.c
     corrected = (o.prediction_id == p.id) & o.action.in_(("edit", "reject")) & (o.delay_us <= horizon_us)
-    start_us = func.min(p.time_us).label("start_us")
+    start_us, end_us = func.min(p.time_us).label("start_us"), func.max(p.time_us).label("end_us")
     spans = c.execute(
-        select(start_us, func.count(p.id).label("n"), func.count(o.prediction_id).label("k"))
+        select(start_us, end_us, func.count(p.id).label("n"), func.count(o.prediction_id).label("k"))
         .select_from(predictions.outerjoin(outcomes, corrected))
         .where(p.model == model, p.version == version, in_slice(c, slice))
         .where(p.time_us > after_us, p.time_us <= until_us)
         .group_by(p.time_us - p.time_us % step_us)
         .order_by(start_us)
     )
-    return [Matured(span.start_us, span.n, span.k) for span in spans]
-
-
-def count_matured(
-    c: Connection,
-    *,
-    model: str,
-    version: str,
-    slice: str = ALL,  # noqa: A002
-    after_us: int,
-    until_us: int,
-    horizon_us: int,
-) -> tuple[int, int]:
-    """How many predictions `read_matured` finds, and how many of them were corrected."""
-    step_us = max(until_us, 1)
-    spans = read_matured(
-        c,
-        model=model,
-        version=version,
-        slice=slice,
-        after_us=after_us,
-        until_us=until_us,
-        horizon_us=horizon_us,
-        step_us=step_us,
-    )
-    return sum(span.n for span in spans), sum(span.k for span in spans)
+    return [Matured(span.start_us, span.end_us, span.n, span.k) for span in spans]
 
 
 def in_slice(c: Connection, slice: str) -> ColumnElement[bool]:  # noqa: A002

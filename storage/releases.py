@@ -63,6 +63,13 @@ def champion(c: Connection, model: str) -> Release | None:
     return found[0] if found else None
 
 
+def list_champions(c: Connection) -> dict[str, Version]:
+    """The champion of each model that has one."""
+    models = c.execute(select(releases.c.model).distinct().order_by(releases.c.model)).scalars().all()
+    last = {model: champion(c, model) for model in models}
+    return {model: get_version(c, model, release.version) for model, release in last.items() if release}
+
+
 def list_releases(c: Connection, model: str | None = None, limit: int | None = None) -> list[Release]:
     """Releases, the newest first."""
     query = select(releases).order_by(releases.c.time_us.desc(), releases.c.id.desc()).limit(limit)

@@ -12,7 +12,7 @@ from storage.tables import detector_states, signals
 
 
 class StoredState(NamedTuple):
-    """Where a detector stands: `state` is JSON of quality/drift.py, with predictions up to `matured_us` in it."""
+    """Where a detector stands: JSON of quality/drift.py, and the last time of a prediction in it."""
 
     state: str
     matured_us: int

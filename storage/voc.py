@@ -44,7 +44,7 @@ def read_voc(
     `ratings` are the lowest and the highest that are wanted. A comment that names no model is about the model
     of the prediction it names.
     """
-    wanted = _filter(_select_records(), model, status, search, ratings, since_us)
+    wanted = _filter(select(voc), model, status, search, ratings, since_us)
     page = wanted.order_by(voc.c.time_us.desc(), voc.c.id.desc()).limit(limit).offset(offset)
     return [_as_record(row) for row in c.execute(page).mappings()]
 
@@ -60,12 +60,12 @@ def count_voc(
 ) -> int:
     """How many comments meet all conditions."""
     wanted = _filter(select(func.count()).select_from(voc), model, status, search, ratings, since_us)
-    return c.scalar(wanted) or 0
+    return int(c.execute(wanted).scalar_one())
 
 
 def get_voc(c: Connection, id: str) -> Voc:  # noqa: A002
     """The comment of an id. Raises NotFound."""
-    row = c.execute(_select_records().where(voc.c.id == id)).mappings().one_or_none()
+    row = c.execute(select(voc).where(voc.c.id == id)).mappings().one_or_none()
     if row is None:
         raise NotFound("VOC", id)
     return _as_record(row)
@@ -73,14 +73,14 @@ def get_voc(c: Connection, id: str) -> Voc:  # noqa: A002
 
 def summarise_voc(c: Connection, *, model: str | None = None, since_us: int | None = None) -> VocSummary:
     """The comments that meet both conditions, in numbers."""
-    columns: Select[Any] = select(
+    columns = select(
         func.count().label("n"),
         func.count().filter(voc.c.status == "new").label("n_new"),
         func.count(voc.c.rating).label("n_rated"),
-        func.sum(voc.c.rating).label("ratings"),
-    ).select_from(voc)
-    row = c.execute(_filter(columns, model, None, None, None, since_us)).one()
-    mean_rating = int(row.ratings) / row.n_rated if row.n_rated else None
+        func.sum(voc.c.rating).label("sum_ratings"),
+    )
+    row = c.execute(_filter(columns.select_from(voc), model, None, None, None, since_us)).one()
+    mean_rating = int(row.sum_ratings) / row.n_rated if row.n_rated else None
     return VocSummary(n=row.n, n_new=row.n_new, n_rated=row.n_rated, mean_rating=mean_rating)
 
 
@@ -93,31 +93,28 @@ def set_status(db: Database, id: str, status: str) -> None:  # noqa: A002
             raise NotFound("VOC", id)
 
 
-def _select_records() -> Select[Any]:
-    return select(*(voc.c[name] for name in Voc.__slots__))
-
-
 def _filter(
-    wanted: Select[Any],
+    wanted: Select[*tuple[Any, ...]],
     model: str | None,
     status: str | None,
     search: str | None,
     ratings: tuple[int, int] | None,
     since_us: int | None,
-) -> Select[Any]:
+) -> Select[*tuple[Any, ...]]:
     if model is not None:
-        same = select(1).where(predictions.c.id == voc.c.prediction_id, predictions.c.model == model)
-        wanted = wanted.where((voc.c.model == model) | (voc.c.model.is_(None) & same.exists()))
-    if ratings is not None:
-        wanted = wanted.where(voc.c.rating.between(*ratings))
+        about = select(predictions.c.model).where(predictions.c.id == voc.c.prediction_id).scalar_subquery()
+        wanted = wanted.where(func.coalesce(voc.c.model, about) == model)
     if status is not None:
         wanted = wanted.where(voc.c.status == status)
     if search:
         wanted = wanted.where(voc.c.text.icontains(search, autoescape=True))
+    if ratings is not None:
+        wanted = wanted.where(voc.c.rating.between(*ratings))
     if since_us is not None:
         wanted = wanted.where(voc.c.time_us >= since_us)
     return wanted
 
 
 def _as_record(row: RowMapping) -> Voc:
-    return Voc(**{**row, "tags": _read_tags(row["tags"])})
+    kept = {name: row[name] for name in Voc.__slots__}
+    return Voc(**{**kept, "tags": _read_tags(row["tags"])})

@@ -6,16 +6,16 @@ show.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, and_, select
+from sqlalchemy import Connection, RowMapping, and_, func, select
 
 from errata.errors import Malformed, Stop
 from quality import histogram
-from quality.windows import Contribution, add_all, is_zero, minute_of
+from quality.windows import MINUTE_US, Contribution, add_all, is_zero, minute_of
 from storage.insertion import list_keys, put_rows
 from storage.records import Window
 from storage.slices import ALL
@@ -81,10 +81,14 @@ def read_windows(
     slice: str = ALL,  # noqa: A002
     since_us: int | None = None,
     until_us: int | None = None,
+    width_us: int = MINUTE_US,
 ) -> list[Window]:
-    """The windows of one slice by minute and version, over all shards: `since_us` <= minute < `until_us`."""
+    """The windows of one slice by minute and version, over all shards: `since_us` <= minute < `until_us`.
+
+    With a `width_us` of several minutes, those in each multiple of it are one sum; see `sum_windows`.
+    """
     rows = _read(c, model, version, slice, since_us, until_us)
-    return _sum_groups(rows, lambda row: (row["minute_us"], row["version"]))
+    return _sum_groups(rows, lambda row: (row["minute_us"] // width_us, row["version"]))
 
 
 def sum_windows(
@@ -121,6 +125,18 @@ def list_versions(c: Connection, model: str) -> list[str]:
     """The versions of a model that have windows, in the order of their names."""
     wanted = select(windows.c.version).where(windows.c.model == model, windows.c.slice == ALL)
     return list(c.scalars(wanted.distinct().order_by(windows.c.version)))
+
+
+def read_spans(
+    c: Connection, *, model: str, since_us: int | None = None, until_us: int | None = None
+) -> dict[str, tuple[int, int]]:
+    """The first and the last minute in which each version has windows."""
+    w = windows.c
+    wanted = select(
+        w.version, func.min(w.minute_us).label("first_us"), func.max(w.minute_us).label("last_us")
+    )
+    own = wanted.where(w.model == model, w.slice == ALL, *_between(since_us, until_us)).group_by(w.version)
+    return {row.version: (row.first_us, row.last_us) for row in c.execute(own)}
 
 
 def list_slices(
@@ -167,7 +183,7 @@ def _sum_groups(rows: Sequence[Any], group_of: Callable[[Any], Any]) -> list[Win
     return [sum_shards(list(group)) for _, group in groupby(sorted(rows, key=group_of), key=group_of)]
 
 
-def sum_shards(rows: Sequence[Mapping[str, Any]]) -> Window:
+def sum_shards(rows: Sequence[RowMapping | dict[str, Any]]) -> Window:
     """Rows of `windows` added up; named as the earliest of them."""
     counts: dict[str, Any] = {name: sum(row[name] for row in rows) for name in _COUNTS}
     histograms: dict[str, Any] = {name: histogram.merge(row[name] for row in rows) for name in _HISTOGRAMS}

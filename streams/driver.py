@@ -124,6 +124,15 @@ class RunMessage(ConsumerMessage):  # type: ignore[misc]
         return False
 
 
+_CONSUMER_OPTIONS = {
+    # What aborted transactions wrote is left out, which Faust does only for its own transactions.
+    "_isolation_level": "read_committed",
+    # One request at a time is under way to a broker. While it waits for news of idle partitions, the busy ones
+    # are not fetched: with Faust's 1500 ms, a topic alone in traffic came at a tenth of its speed.
+    "_fetch_max_wait_ms": 100,
+}
+
+
 class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread that talks to Kafka."""
 
@@ -131,11 +140,12 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
     drains = 0
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        """Leave out what aborted transactions wrote, which Faust does only with its own transactions."""
+        """Set what Faust has no settings for."""
         consumer = super()._create_worker_consumer(transport)
-        if not hasattr(consumer, "_isolation_level"):
-            raise Stop(f"aiokafka {aiokafka.__version__} has no _isolation_level that could be set")
-        consumer._isolation_level = "read_committed"
+        for name, value in _CONSUMER_OPTIONS.items():
+            if not hasattr(consumer, name):
+                raise Stop(f"aiokafka {aiokafka.__version__} has no {name} that could be set")
+            setattr(consumer, name, value)
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Mapping[TP, Sequence[Any]]:
@@ -145,14 +155,14 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         return records
 
     async def move_to(self, positions: Mapping[Partition, int | None]) -> tuple[dict[Partition, int], int]:
-        """Read next from `positions`; return where that is for each partition, and `drains` at that time."""
+        """Read next from `positions`; return where each partition's chain starts, and `drains` at that time."""
         moved: tuple[dict[Partition, int], int] = await self.call_thread(self._move_to, positions)
         return moved
 
     async def _move_to(self, positions: Mapping[Partition, int | None]) -> tuple[dict[Partition, int], int]:
         consumer = self._ensure_consumer()
         beginnings = await consumer.beginning_offsets([aiokafka.TopicPartition(*each) for each in positions])
-        reached = {}
+        chain = {}
         for partition, position in positions.items():
             beginning = beginnings[aiokafka.TopicPartition(*partition)]
             if position is not None and position < beginning:
@@ -160,10 +170,11 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
                     "records %d to %d of %s/%d were deleted by Kafka's retention before they were stored",
                     *(position, beginning - 1, *partition),
                 )
-            reached[partition] = beginning if position is None else max(position, beginning)
-        for partition, position in reached.items():
-            consumer.seek(aiokafka.TopicPartition(*partition), position)
-        return reached, self.drains
+            chain[partition] = beginning if position is None else position
+        for partition, position in chain.items():
+            tp = aiokafka.TopicPartition(*partition)
+            consumer.seek(tp, max(position, beginnings[tp]))
+        return chain, self.drains
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Write offsets to Kafka. A failure does no harm: the database has them, and Kafka is told again."""
@@ -295,7 +306,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
             return True
         try:
             positions = await self.transport.read_positions(assigned)
-            reached, drains = await self._thread.move_to(positions.next_offsets)
+            chain, drains = await self._thread.move_to(positions.next_offsets)
         except IllegalStateError:  # Taken away meanwhile: the next assignment asks for a new start.
             await self.sleep(0.1)
             return False
@@ -305,10 +316,9 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
             await self.sleep(1.0)
             return False
         self.ledger.forget()
-        self._next_offsets = reached
+        self._next_offsets = chain
         self._topic_ids = positions.topic_ids
         self._drains = drains
-        self._committed_offset.clear()
         return True
 
     async def perform_seek(self) -> None:
@@ -346,10 +356,6 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         self.transport.on_bytes_in_flight(self.ledger.unfinished_bytes)
         self._has_room.set()
         notify(self._waiting_for_ack)
-
-    def ack(self, _message: Any) -> bool:
-        """Do nothing: see batch_done."""
-        return False
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[TP]:
         return [
@@ -419,7 +425,6 @@ _PRIVATE_NAMES: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (faust_consumer.Consumer, "perform_seek", ()),
     (faust_consumer.Consumer, "on_partitions_revoked", ("revoked",)),
     (faust_consumer.Consumer, "verify_event_path", ("now", "tp")),
-    (faust_consumer.Consumer, "ack", ("message",)),
     (ConsumerMessage, "on_final_ack", ("consumer",)),
     (faust_aiokafka.Consumer, "_new_consumer_thread", ()),
     (

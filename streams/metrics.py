@@ -103,7 +103,9 @@ class MetricsServer:
             raise Stop(
                 f"worker.metrics_port {port} can't be used: {error}. Choose another, or 0 for no metrics"
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True
+        )
 
     def start(self) -> None:
         """Answer from now on."""

@@ -10,6 +10,7 @@ from kafka.errors import KafkaError
 from errata.errors import Unavailable
 from errata.settings import Broker
 from errata.topics import kafka_options
+from errata.wire import format_time
 from storage import outbox
 from storage.database import Database
 
@@ -28,7 +29,7 @@ class OutboxSender:
     def send_unsent(self, database: Database, now_us: Callable[[], int]) -> int:
         """Send the oldest unsent rows, mark them once the broker has acknowledged them, and return how many.
 
-        Raises Unavailable when the broker does not answer; nothing is marked then, so that the rows go out later.
+        Raises Unavailable when the broker does not answer; nothing is marked then, so that they go out later.
         """
         with database.read() as connection:
             rows = outbox.read_unsent(connection, limit=SEND_AT_ONCE)
@@ -49,7 +50,9 @@ class OutboxSender:
                 result.get(timeout=15)
         except KafkaError as error:
             self.close()
-            raise Unavailable(f"the broker at {self._settings.bootstrap} did not take the outbox: {error}") from error
+            raise Unavailable(
+                f"the broker at {self._settings.bootstrap} did not take the outbox: {error}"
+            ) from error
         outbox.mark_sent(database, [row.id for row in rows], now_us())
         return len(rows)
 
@@ -75,7 +78,7 @@ def encode_cloud_event(row: outbox.Unsent) -> bytes:
             "id": row.id,
             "source": "errata",
             "type": row.type,
-            "time": outbox.rfc3339(row.stored_us),
+            "time": format_time(row.stored_us),
             "datacontenttype": "application/json",
             "data": msgspec.Raw(row.data.encode()),
         }

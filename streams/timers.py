@@ -56,7 +56,8 @@ class Timers:
             if due <= self._monotonic():
                 self._run(timer)
                 self._due[timer] = max(due + timer.every_seconds, self._monotonic())
-        return max(0.0, min(self._due.values(), default=60.0) - self._monotonic())
+        now = self._monotonic()
+        return max(0.0, min((due - now for due in self._due.values()), default=60.0))
 
     def _run(self, timer: Timer) -> None:
         try:

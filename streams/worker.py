@@ -83,7 +83,7 @@ def _wait_for_topics(settings: Settings) -> bool:
     with _asked_to_end() as asked:
         while not asked.is_set():
             try:
-                ensure_topics(settings.broker, timeout_seconds=5.0)
+                ensure_topics(settings.broker, timeout_seconds=2.0)
                 return not asked.is_set()
             except Unavailable as error:
                 logger.warning("waiting for the broker: %s", error)

@@ -1,23 +1,17 @@
 """Events and arrivals as tests need them: valid as they are, and each field can be given."""
 
-import uuid
 from collections.abc import Iterable
 from typing import Any
 
 from errata.events import Event, FeedbackData, PredictionData, VocData, Who
 from storage.intake import Arrival
 from storage.records import DeadLetter
+from tests.records import MODEL, number_id
 
 #: 2026-11-23 06:30 UTC, the start of a minute and not of an hour.
 START_US = 1_795_415_400_000_000
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
-MODEL = "card-reader"
-
-
-def an_id(number: int) -> str:
-    """The id that stands for `number` in a test."""
-    return str(uuid.UUID(int=number))
 
 
 def a_prediction_event(number: int = 1, *, time_us: int = START_US, **given: Any) -> Event:
@@ -31,7 +25,9 @@ def a_prediction_event(number: int = 1, *, time_us: int = START_US, **given: Any
         "tags": {"device": "ios"},
         "subject": f"subject-{number}",
     }
-    return Event(id=an_id(number), source="/tests", time_us=time_us, data=PredictionData(**(values | given)))
+    return Event(
+        id=number_id(number), source="/tests", time_us=time_us, data=PredictionData(**(values | given))
+    )
 
 
 def a_feedback_event(
@@ -46,19 +42,21 @@ def a_feedback_event(
 ) -> Event:
     """A feedback with the id of `number` to the prediction with the id of `prediction`."""
     values: dict[str, Any] = {
-        "prediction_id": an_id(prediction),
+        "prediction_id": number_id(prediction),
         "action": action,
         "corrected": corrected if action == "edit" else None,
         "display_ms": 180.0,
         "who": Who(kind=who, id=f"{who}-1"),
     }
-    return Event(id=an_id(number), source="/tests", time_us=time_us, data=FeedbackData(**(values | given)))
+    return Event(
+        id=number_id(number), source="/tests", time_us=time_us, data=FeedbackData(**(values | given))
+    )
 
 
 def a_voc_event(number: int = 2001, *, time_us: int = START_US, **given: Any) -> Event:
     """A comment with the id of `number`."""
     values: dict[str, Any] = {"text": "카드 번호를 자꾸 틀려요", "rating": 3, "channel": "app"}
-    return Event(id=an_id(number), source="/tests", time_us=time_us, data=VocData(**(values | given)))
+    return Event(id=number_id(number), source="/tests", time_us=time_us, data=VocData(**(values | given)))
 
 
 def a_dead_letter(offset: int = 0, *, position: int = 0, **given: Any) -> DeadLetter:

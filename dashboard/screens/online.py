@@ -3,8 +3,8 @@
 import streamlit as st
 
 from dashboard import cached_reads as reads
-from dashboard import charts, frame
-from dashboard.wording import ago, moment, percent, without_markdown
+from dashboard import charts, frame, tables
+from dashboard.wording import ago, moment, percent
 from errata.settings import Settings
 
 LIVE_SPAN_US = 6 * 3600 * 1_000_000
@@ -22,9 +22,7 @@ def show() -> None:
     if model is None:
         return
     with slice_side:
-        slice_name = st.selectbox(
-            "Slice", _list_slices(model), key="slice", bind="query-params", format_func=without_markdown
-        )
+        slice_name = st.selectbox("Slice", _list_slices(model), key="slice", bind="query-params")
     with span_side:
         span_us = frame.choose_span("1 hour")
     # Many minutes take a while to read; wide spans are drawn anew only when the reader asks.
@@ -41,20 +39,21 @@ def _list_slices(model: str) -> list[str]:
 def _show_charts(model: str, slice_name: str, span_us: int) -> None:
     settings = reads.read_settings()
     zone, now_us = reads.time_zone(settings), reads.now_us()
+    width_us = charts.bucket_width_us(span_us)
     since_us, until_us = frame.since_until(span_us)
-    windows = reads.read_windows(model, None, slice_name, since_us, until_us)
+    since_us -= since_us % width_us
+    windows = reads.read_windows(model, slice_name, since_us, until_us, width_us)
     if not windows:
         st.info("No predictions in the chosen time and slice.")
         return
-    width_us = charts.bucket_width_us(span_us)
-    table = charts.over_time(windows, width_us, zone)
+    table = charts.over_time(windows, width_us, zone, now_us)
     signals = reads.read_signals(model)
     marks = charts.marks_of(reads.list_releases(model), signals, since_us, until_us, zone)
     allowed = next((signal.ceiling for signal in signals if signal.slice == slice_name), None)
-    last_us = max(window.minute_us for window in windows)
+    last_us = max(found.last_us for found in reads.sum_versions(model, since_us, until_us).values())
     frame.show_caption(
         f"Data to {moment(last_us, zone, now_us)} ({ago(last_us, now_us)}), "
-        f"one point per {charts.name_of_width(width_us)}; bands are 95 % intervals"
+        f"one point per {charts.name_of_width(width_us)}; the band is the 95 % interval"
     )
     left, right = st.columns(2, gap="large")
     with left:
@@ -66,7 +65,9 @@ def _show_charts(model: str, slice_name: str, span_us: int) -> None:
     with right:
         st.subheader("Mean edit distance", anchor=False)
         st.altair_chart(charts.distance_chart(table, marks))
-        frame.show_caption("Over accepted and edited predictions; silence and rejects have no distance.")
+        frame.show_caption(
+            "Of accepted and edited predictions; silence and rejects have none. Intervals are in the tooltip."
+        )
         st.subheader("Latency shown to the user", anchor=False)
         st.altair_chart(charts.latency_chart(table, marks, "shown"))
     st.subheader("Predictions per second", anchor=False)
@@ -90,7 +91,7 @@ def _show_slices(model: str, since_us: int, until_us: int) -> None:
         frame.show_text("No predictions in the chosen time.")
         return
     st.dataframe(
-        charts.slice_table(windows),
+        tables.slice_table(windows),
         hide_index=True,
         column_config={
             "Predictions": st.column_config.NumberColumn(format="localized"),

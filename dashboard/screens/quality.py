@@ -3,14 +3,14 @@
 import streamlit as st
 
 from dashboard import cached_reads as reads
-from dashboard import charts, frame
-from dashboard.cached_reads import Change, Inbox
+from dashboard import frame, tables
+from dashboard.cached_reads import Change, Inbox, VersionSum
 from dashboard.screens import runs
-from dashboard.wording import ago, describe_loop, moment, number, short_id, without_markdown
+from dashboard.wording import ago, describe_loop, moment, number, short_id, shorten, without_markdown
 from errata.settings import Settings
-from storage.records import Run, Scorecard, Window
+from storage.records import Run, Scorecard
 
-CASES_SHOWN = 2
+CASES_SHOWN = 1
 QUOTES_SHOWN = 4
 
 
@@ -33,15 +33,19 @@ def show() -> None:
         return
     champion = next((release.version for release in reads.list_releases(model)[:1]), None)
     version = _choose_version(versions, champion)
-    windows = {
-        name: reads.read_windows(model, name, "all", since_us, until_us)
-        for name in versions[: charts.VERSIONS_SHOWN]
-    }
-    if version not in windows:
-        windows[version] = reads.read_windows(model, version, "all", since_us, until_us)
-    _show_square(model, version, windows[version], since_us, settings)
+    sums = reads.sum_versions(model, since_us, until_us)
+    _show_square(model, version, sums.get(version), since_us, settings)
     st.subheader("Versions side by side", anchor=False)
-    frame.show_table(charts.version_table(windows, champion))
+    shown = [name for name in versions if name in sums][: tables.VERSIONS_SHOWN]
+    frame.show_table(
+        tables.version_table(
+            {
+                name: (tables.numbers_of(*sums[name]), tables.correction_rate(sums[name].window))
+                for name in shown
+            },
+            champion,
+        )
+    )
 
 
 @st.fragment(run_every=10)
@@ -72,14 +76,16 @@ def _choose_version(versions: list[str], champion: str | None) -> str:
     return chosen or versions[0]
 
 
-def _show_square(model: str, version: str, windows: list[Window], since_us: int, settings: Settings) -> None:
+def _show_square(
+    model: str, version: str, found: VersionSum | None, since_us: int, settings: Settings
+) -> None:
     cards, run = _latest_cards(model, version)
     offline_numbers, online_numbers = st.columns(2, border=True)
     offline_words, online_words = st.columns(2, border=True)
     with offline_numbers:
         _show_offline_numbers(cards, run, settings)
     with online_numbers:
-        _show_online_numbers(windows, settings)
+        _show_online_numbers(found, settings)
     with offline_words:
         _show_offline_words(run, version)
     with online_words:
@@ -103,20 +109,18 @@ def _show_offline_numbers(cards: list[Scorecard], run: Run | None, settings: Set
     zone, now_us = reads.time_zone(settings), reads.now_us()
     when = moment(run.decided_us or run.opened_us, zone, now_us)
     frame.show_caption(f"Frozen examples of run {short_id(run.id)}, {when}")
-    frame.show_table(charts.offline_table(cards))
+    frame.show_table(tables.offline_table(cards))
 
 
-def _show_online_numbers(windows: list[Window], settings: Settings) -> None:
+def _show_online_numbers(found: VersionSum | None, settings: Settings) -> None:
     st.subheader("Online, in numbers", anchor=False)
-    if not windows:
+    if found is None:
         frame.show_text("No predictions of this version in the chosen time.")
         return
     zone, now_us = reads.time_zone(settings), reads.now_us()
-    last_us = max(window.minute_us for window in windows)
-    frame.show_caption(
-        f"Data to {moment(last_us, zone, now_us)} ({ago(last_us, now_us)}); the latest can still be corrected"
-    )
-    frame.show_table(charts.online_table(charts.numbers_of(windows), charts.correction_rate(windows)))
+    data_to = f"{moment(found.last_us, zone, now_us)} ({ago(found.last_us, now_us)})"
+    frame.show_caption(f"Data to {data_to}; the latest can still be corrected")
+    frame.show_table(tables.online_table(tables.numbers_of(*found), tables.correction_rate(found.window)))
 
 
 def _show_offline_words(run: Run | None, version: str) -> None:
@@ -135,11 +139,10 @@ def _show_offline_words(run: Run | None, version: str) -> None:
         query_params={"model": run.model, "run": run.id},
     )
     changes: tuple[Change, ...] = ("fixed", "broken")
-    for change, side in zip(changes, st.columns(2), strict=True):
-        with side:
+    for change in changes:
+        for case, example in reads.read_cases(run.id, change, run.model, CASES_SHOWN):
             frame.show_caption(change.capitalize())
-            for case, example in reads.read_cases(run.id, change, run.model, CASES_SHOWN):
-                runs.show_case(case, example)
+            runs.show_case(case, example)
 
 
 def _show_online_words(model: str, since_us: int) -> None:
@@ -157,7 +160,7 @@ def _show_online_words(model: str, since_us: int) -> None:
     now_us = reads.now_us()
     for voc in reads.read_voc(Inbox(model=model), limit=QUOTES_SHOWN, since_us=since_us):
         with st.container(border=True):
-            frame.show_text(voc.text if len(voc.text) <= 200 else f"{voc.text[:200]}…")
+            frame.show_text(shorten(voc.text, 200))
             said = [
                 ago(voc.time_us, now_us),
                 f"rated {voc.rating}" if voc.rating is not None else "",

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import cached_reads as reads
-from dashboard import charts, frame
+from dashboard import frame, tables
 from dashboard.cached_reads import Change
 from dashboard.wording import (
     STEPS,
@@ -12,8 +12,8 @@ from dashboard.wording import (
     full_moment,
     percent,
     short_id,
+    shorten,
     span,
-    without_markdown,
 )
 from errata.settings import Settings
 from storage.records import Case, Example, Run, RunStep, Signal
@@ -48,7 +48,7 @@ def _choose_run(runs: list[Run], settings: Settings) -> Run:
         list(names),
         key="run",
         bind="query-params",
-        format_func=lambda run_id: without_markdown(names[run_id]),
+        format_func=lambda run_id: names[run_id],
     )
     return next((run for run in runs if run.id == chosen), runs[0])
 
@@ -94,7 +94,7 @@ def _show_timeline(run: Run, signal: Signal | None, steps: list[RunStep], settin
 def _show_arrow(
     name: str, time_us: int | None, previous_us: int | None, said: str, settings: Settings
 ) -> None:
-    name_side, time_side, text_side = st.columns([2, 3, 9], gap="small")
+    name_side, time_side, text_side = st.columns([3, 5, 10], gap="small")
     if time_us is None:
         name_side.caption(name)
         time_side.caption("not yet")
@@ -111,7 +111,7 @@ def _show_scorecards(run: Run) -> None:
     if not cards:
         frame.show_text("Not measured yet.")
         return
-    frame.show_table(charts.scorecard_table(cards, run.champion, run.candidate))
+    frame.show_table(tables.scorecard_table(cards, run.champion, run.candidate))
 
 
 def _show_cases(run: Run) -> None:
@@ -143,11 +143,8 @@ def show_case(case: Case, example: Example | None) -> None:
     """One frozen example: the input, the trusted label, and both answers."""
     with st.container(border=True):
         if example is not None and not frame.show_picture(example.input):
-            st.code(compact_json(example.input)[:600], language=None, wrap_lines=True)
-        answers = [("Champion", case.champion_output), ("Candidate", case.candidate_output)]
-        if example is not None:
-            answers.insert(0, ("Label", example.label))
-        frame.show_text("\n".join(f"{name + ':':<11}{compact_json(value)}" for name, value in answers))
+            frame.show_text(shorten(compact_json(example.input), 400))
+        frame.show_table(tables.case_table(case, example))
 
 
 def _show_releases(model: str, settings: Settings) -> None:
@@ -156,4 +153,4 @@ def _show_releases(model: str, settings: Settings) -> None:
     if not releases:
         frame.show_text("No version is released yet.")
         return
-    frame.show_table(charts.release_table(releases, reads.time_zone(settings)))
+    frame.show_table(tables.release_table(releases, reads.time_zone(settings)))

@@ -5,13 +5,14 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard import cached_reads as reads
-from dashboard import charts, frame
+from dashboard import frame, tables
 from dashboard.cached_reads import Inbox
 from dashboard.export import voc_csv
-from dashboard.wording import ago, compact_json, full_moment, percent, without_markdown
+from dashboard.wording import ago, full_moment, percent, without_markdown
 from errata.settings import Settings
-from storage.records import Voc
+from storage.records import Prediction, Voc
 
+_FIRST_VOC = 'client.voc(text="숫자 8이 자꾸 3으로 읽혀요", rating=2, prediction_id=prediction_id)'
 PAGE_SIZE = 50
 EXPORT_AT_MOST = 10_000
 STATUSES = ("new", "triaged", "resolved", "declined")
@@ -28,10 +29,7 @@ def show() -> None:
         frame.show_text(
             "A service sends a comment like this; name the prediction it is about if it is known:"
         )
-        st.code(
-            'client.voc("숫자 8이 자꾸 3으로 읽혀요", rating=2, prediction_id=prediction_id)',
-            language="python",
-        )
+        st.code(_FIRST_VOC, language="python")
         return
     inbox = _choose_inbox()
     vocs = _list_shown(inbox)
@@ -48,13 +46,7 @@ def _choose_inbox() -> Inbox:
         "Search", key="q", bind="query-params", placeholder="part of a word, such as 결제", max_chars=100
     )
     status = status_side.selectbox("Status", ["any", *STATUSES], key="status", bind="query-params")
-    model = model_side.selectbox(
-        "Model",
-        ["any", *reads.list_models()],
-        key="voc_model",
-        bind="query-params",
-        format_func=without_markdown,
-    )
+    model = model_side.selectbox("Model", ["any", *reads.list_models()], key="voc_model", bind="query-params")
     rating = rating_side.selectbox("Rating", list(RATINGS), key="rating", bind="query-params")
     return Inbox(
         model=None if model in (None, "any") else model,
@@ -86,7 +78,7 @@ def _show_list(inbox: Inbox, vocs: list[Voc], settings: Settings) -> None:
         st.info("No comment fits these filters.")
         return
     zone = reads.time_zone(settings)
-    table = charts.voc_table(vocs, zone, reads.now_us())
+    table = tables.voc_table(vocs, zone, reads.now_us())
     if chosen := frame.choose_row(table, [voc.id for voc in vocs], "voc-list", height=560):
         st.session_state["voc_chosen"] = chosen
         st.query_params["id"] = chosen
@@ -177,17 +169,16 @@ def _show_prediction(voc: Voc) -> None:
         return
     frame.show_picture(prediction.input)
     frame.show_text(f"{prediction.model}, version {prediction.version}")
-    shown, corrected = st.columns(2)
-    with shown:
-        frame.show_caption("Shown")
-        st.code(compact_json(prediction.output), language=None, wrap_lines=True)
-    with corrected:
-        frame.show_caption(
-            {None: "No feedback", "accept": "Accepted", "reject": "Rejected"}.get(
-                prediction.action, f"Corrected to, distance {percent((prediction.distance_ppm or 0) / 1e6)}"
-            )
-        )
-        if prediction.action == "edit":
-            st.code(compact_json(prediction.corrected), language=None, wrap_lines=True)
+    frame.show_table(tables.answer_table(prediction))
+    frame.show_caption(_say_outcome(prediction))
     if prediction.tags:
         frame.show_caption(", ".join(f"{tag}={value}" for tag, value in sorted(prediction.tags.items())))
+
+
+def _say_outcome(prediction: Prediction) -> str:
+    if prediction.action is None:
+        return "No feedback so far."
+    if prediction.action == "edit":
+        distance = None if prediction.distance_ppm is None else prediction.distance_ppm / 1_000_000
+        return f"The user corrected it; edit distance {percent(distance)}."
+    return f"The user {prediction.action}ed it."

@@ -10,6 +10,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if missing.split(".")[0] in {"typer", "rich"}:
-            sys.exit("The errata command is not part of the client: pip install 'errata[storage]' (or [worker], [demo])")
+            sys.exit(
+                "The errata command is not part of the client: pip install 'errata[storage]' (or [worker], [demo])"
+            )
         raise
     sys.exit(run(sys.argv[1:]))

@@ -93,7 +93,9 @@ def runs(
     from storage.runs import list_runs, read_steps
 
     with session_of(context).database() as database, database.read() as connection:
-        found = [(run, read_steps(connection, run.id)) for run in list_runs(connection, model=model, limit=limit)]
+        found = [
+            (run, read_steps(connection, run.id)) for run in list_runs(connection, model=model, limit=limit)
+        ]
     if as_json:
         print_json([{"run": run, "steps": steps} for run, steps in found])
         return
@@ -102,5 +104,3 @@ def runs(
         sys.stdout.write(f"    {' > '.join(step.step for step in steps)}\n")
         if run.verdict_reason:
             sys.stdout.write(f"    {run.verdict_reason}\n")
-
-

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from errata.command.session import Session, now_us, print_json, session_of
+from errata.command.session import now_us, print_json, session_of
 from errata.errors import Malformed
 from errata.settings import find_model
 
@@ -63,40 +63,53 @@ def show(context: typer.Context, batch_id: BatchId) -> None:
 def order(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="The model whose predictions are mined.")],
+    reason: Reason = "A person asked for it.",
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Compose it only; order it later by its id.")
+    ] = False,
 ) -> None:
     """Mine hard examples now, without waiting for a signal, and order a batch of them.
 
-    Example: errata batch order card-reader
+    Example: errata batch order card-reader --reason "Before the new season."
     """
     from errata.identity import new_id
-    from labeling.orders import order_batch
+    from labeling.orders import draft_batch, order_batch
 
     session = session_of(context)
+    find_model(session.settings, model)
     with session.database() as database:
-        batch = order_batch(database, session.settings, find_named(session, model), now_us(), new_id)
-    sys.stdout.write(f"{batch.id}: {batch.quantity} examples ordered\n")
+        batch = draft_batch(database, session.settings, model, now_us(), new_id)
+        if not draft:
+            batch = order_batch(database, batch.id, reason, now_us(), new_id)
+    sys.stdout.write(f"{batch.id}  {batch.status}: {batch.quantity} examples\n")
 
 
 def export(
     context: typer.Context,
     batch_id: BatchId,
     file: Annotated[Path | None, typer.Argument(help="Where to; standard output unless given.")] = None,
+    config: Annotated[
+        bool, typer.Option("--config", help="The labeling screen's configuration (XML) instead of the tasks.")
+    ] = False,
 ) -> None:
     """Write a batch as Label Studio tasks. The model's output and the user's correction are left out on purpose.
 
     Example: errata batch export 0193... tasks.json
     """
-    from labeling.orders import export_batch
+    from labeling.exchange import export_batch, export_label_config
 
     session = session_of(context)
     with session.database() as database:
-        tasks = export_batch(database, session.settings, batch_id)
-    text = msgspec.json.format(msgspec.json.encode(tasks), indent=2).decode()
+        if config:
+            text = export_label_config(database, session.settings, batch_id)
+        else:
+            tasks = export_batch(database, batch_id)
+            text = msgspec.json.format(msgspec.json.encode(tasks), indent=2).decode()
     if file is None:
         sys.stdout.write(text + "\n")
     else:
         file.write_text(text, encoding="utf-8")
-        sys.stdout.write(f"{len(tasks)} tasks written to {file}\n")
+        sys.stdout.write(f"written to {file}\n")
 
 
 def import_labels(
@@ -108,16 +121,12 @@ def import_labels(
 
     Example: errata batch import 0193... labels.json
     """
-    from labeling.orders import import_batch
+    from labeling.exchange import import_batch
 
     session = session_of(context)
-    try:
-        tasks = msgspec.json.decode(file.read_bytes())
-    except msgspec.DecodeError as error:
-        raise Malformed("broken_json", f"{file} is not JSON: {error}") from error
     with session.database() as database:
-        count = import_batch(database, session.settings, batch_id, tasks, now_us())
-    sys.stdout.write(f"{count} labels imported\n")
+        batch = import_batch(database, session.settings, batch_id, read_bytes(file), now_us())
+    sys.stdout.write(f"{batch.id}  {batch.status}: {batch.n_labelled} of {batch.quantity} labelled\n")
 
 
 def accept(context: typer.Context, batch_id: BatchId, reason: Reason) -> None:
@@ -128,9 +137,8 @@ def accept(context: typer.Context, batch_id: BatchId, reason: Reason) -> None:
     from errata.identity import new_id
     from labeling.orders import accept_batch
 
-    session = session_of(context)
-    with session.database() as database:
-        accept_batch(database, session.settings, batch_id, reason, now_us(), new_id)
+    with session_of(context).database() as database:
+        accept_batch(database, batch_id, reason, now_us(), new_id)
     sys.stdout.write(f"{batch_id} is accepted\n")
 
 
@@ -146,7 +154,9 @@ def reject(context: typer.Context, batch_id: BatchId, reason: Reason) -> None:
     sys.stdout.write(f"{batch_id} is rejected\n")
 
 
-def find_named(session: Session, model: str) -> str:
-    """`model`, if it is in the settings; SettingsError names the nearest otherwise."""
-    find_model(session.settings, model)
-    return model
+def read_bytes(file: Path) -> bytes:
+    """The content of `file`; Malformed if it cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Malformed("unreadable_file", f"{file} cannot be read: {error.strerror}") from error

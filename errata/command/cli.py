@@ -32,7 +32,9 @@ def build() -> typer.Typer:
         context: typer.Context,
         settings: Annotated[
             Path | None,
-            typer.Option(help="Settings file; default: $ERRATA_SETTINGS, else errata.toml here, else built in."),
+            typer.Option(
+                help="Settings file; default: $ERRATA_SETTINGS, else errata.toml here, else built in."
+            ),
         ] = None,
     ) -> None:
         path = find_settings(settings, os.environ)

@@ -42,7 +42,9 @@ def run_composed_worker(settings: Settings) -> int:
         """A timer that runs in one worker at a time: whoever holds its lease in the database."""
 
         def run_if_leased() -> None:
-            if take_lease(database, name, holder, now_us(), ttl_us=int(max(10.0, 3 * every_seconds) * 1_000_000)):
+            if take_lease(
+                database, name, holder, now_us(), ttl_us=int(max(10.0, 3 * every_seconds) * 1_000_000)
+            ):
                 act()
 
         return Timer(name, every_seconds, run_if_leased)

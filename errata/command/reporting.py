@@ -1,22 +1,26 @@
 """What `errata report` prints: one row per model, version and slice."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from storage.database import Database
 
 
-def report_rows(database: "Database", *, model: str | None, now_us: int, span_us: int) -> list[dict[str, Any]]:
+def report_rows(
+    database: "Database", *, model: str | None, now_us: int, span_us: int
+) -> list[dict[str, Any]]:
     """The online numbers of the last `span_us`, every one with its n and interval."""
     from quality.rates import summarise
-    from storage.windows import list_models, sum_windows
+    from storage.windows import contribution_of, list_models, sum_windows
 
     rows = []
     with database.read() as connection:
         for name in [model] if model else list_models(connection):
             for window in sum_windows(connection, model=name, since_us=now_us - span_us, until_us=now_us):
-                numbers = summarise(window.contribution(), span_seconds=span_us / 1_000_000)
-                rows.append({"model": name, "version": window.version, "slice": window.slice, **numbers.as_dict()})
+                numbers = summarise(contribution_of(window), span_seconds=span_us / 1_000_000)
+                place = {"model": name, "version": window.version, "slice": window.slice, "n": window.n}
+                rows.append(place | asdict(numbers))
     return rows
 
 
@@ -25,9 +29,11 @@ def report_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "version", "slice", "n", "edited", "95 %", "distance", "p50 ms", "p95 ms", "p99 ms")
+    table = Table(
+        "model", "version", "slice", "n", "edited", "95 %", "distance", "p50 ms", "p95 ms", "p99 ms"
+    )
     for row in rows:
-        rate, distance, served = row["edit_rate"], row["mean_distance"], row["served_us"]
+        rate, distance, served = row["edit_rate"], row["distance"], row["served_us"]
         table.add_row(
             row["model"],
             row["version"],
@@ -36,7 +42,7 @@ def report_table(rows: list[dict[str, Any]]) -> None:
             _percent(rate["value"]),
             f"{_percent(rate['low'])} – {_percent(rate['high'])}",
             _percent(distance["value"]),
-            *(_milliseconds(served[quantile]) for quantile in ("p50", "p95", "p99")),
+            *(_milliseconds(served[quantile]["value"]) for quantile in ("p50", "p95", "p99")),
         )
     Console().print(table)
 

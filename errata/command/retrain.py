@@ -20,7 +20,10 @@ def retrain(
     model: Annotated[str, typer.Argument(help="The model to retrain.")],
     reason: Annotated[str, typer.Option(help="Why, in a sentence.")] = "Asked for by hand.",
     collect: Annotated[
-        bool, typer.Option("--collect", help="Order a labeling batch first; otherwise train on the examples there are.")
+        bool,
+        typer.Option(
+            "--collect", help="Order a labeling batch first; otherwise train on the examples there are."
+        ),
     ] = False,
 ) -> None:
     """Ask for a retraining run; a trainer takes it from Kafka.
@@ -34,6 +37,11 @@ def retrain(
     find_model(session.settings, model)
     with session.database() as database:
         run = request_run(
-            database, model, reason=f"{reason} ({getpass.getuser()})", collect=collect, now_us=now_us(), new_id=new_id
+            database,
+            model,
+            reason=f"{reason} ({getpass.getuser()})",
+            collect=collect,
+            now_us=now_us(),
+            new_id=new_id,
         )
     sys.stdout.write(f"{run.id} is {run.status}\n")

@@ -1,6 +1,7 @@
 """`errata up | demo | worker | trainer | intake | dashboard | migrate | doctor`: the processes and their database."""
 
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from errata.command.logs import configure_logging
 from errata.command.processes import Children, errata_command, raising_on_sigterm
 from errata.command.session import Session, print_json, session_of
 
@@ -36,6 +38,7 @@ def worker(context: typer.Context) -> None:
     """
     from errata.command.compose import run_composed_worker
 
+    configure_logging()
     raise typer.Exit(run_composed_worker(session_of(context).settings))
 
 
@@ -46,12 +49,11 @@ def trainer(context: typer.Context) -> None:
     """
     from retrain.worker import run_trainer
 
+    configure_logging()
     stop = threading.Event()
-    with raising_on_sigterm():
-        try:
-            raise typer.Exit(run_trainer(session_of(context).settings, stop))
-        except KeyboardInterrupt:
-            stop.set()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    raise typer.Exit(run_trainer(session_of(context).settings, stop))
 
 
 def intake(context: typer.Context) -> None:
@@ -61,6 +63,7 @@ def intake(context: typer.Context) -> None:
     """
     from streams.http_intake import run_intake
 
+    configure_logging()
     run_intake(session_of(context).settings)
 
 
@@ -101,9 +104,12 @@ def up(context: typer.Context) -> None:
 def demo(
     context: typer.Context,
     headless: Annotated[
-        bool, typer.Option("--headless", help="No dashboard; ends when the loop has closed, with a line of JSON.")
+        bool,
+        typer.Option("--headless", help="No dashboard; ends when the loop has closed, with a line of JSON."),
     ] = False,
-    directory: Annotated[Path, typer.Option(help="Where the demo keeps its files; started clean.")] = Path("var/demo"),
+    directory: Annotated[Path, typer.Option(help="Where the demo keeps its files; started clean.")] = Path(
+        "var/demo"
+    ),
 ) -> None:
     """Close the whole loop on this machine with real input: nothing to install but Python.
 
@@ -126,7 +132,9 @@ def doctor(
 
     findings = examine(session_of(context).settings)
     if as_json:
-        print_json([{"check": finding.check, "ok": finding.ok, "message": finding.message} for finding in findings])
+        print_json(
+            [{"check": finding.check, "ok": finding.ok, "message": finding.message} for finding in findings]
+        )
     else:
         for finding in findings:
             sys.stdout.write(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.message}\n")

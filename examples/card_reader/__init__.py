@@ -1,1 +1,1 @@
-"""A service that reads payment cards written in real handwritten digits, and meets a camera it was not trained for."""
+"""A service that reads payment cards in real handwritten digits, and meets a camera it was not trained for."""

@@ -1,4 +1,4 @@
-"""How a card looks to the app's camera: `v1`, which version 1 was trained for, and `v2`, which changed under it."""
+"""How a card looks to the app's camera: `v1`, which version 1 was trained for, and `v2`, which replaced it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -36,8 +36,8 @@ OPTICS: dict[Camera, Optics] = {
 def photograph(image: Image, camera: Camera, rng: np.random.Generator) -> Image:
     """`image` as `camera` takes it.
 
-    The app's card finder straightens the rows, so that a tilted card keeps its digits in their cells but leaves
-    every digit tilted by the same angle.
+    The app's card finder straightens the rows: a tilted card keeps its digits in their cells, but every digit is
+    tilted by the same angle.
     """
     optics = OPTICS[camera]
     angle = rng.uniform(*optics.tilt_degrees) * rng.choice([-1.0, 1.0])
@@ -51,7 +51,8 @@ def photograph(image: Image, camera: Camera, rng: np.random.Generator) -> Image:
         seen += _glare(rng)
     seen += rng.normal(0.0, optics.noise, seen.shape)
     grey = np.round(seen / GREY_STEP) * GREY_STEP
-    return np.clip(grey, 0, 255).astype(np.uint8)
+    taken: Image = np.clip(grey, 0, 255).astype(np.uint8)
+    return taken
 
 
 def _glare(rng: np.random.Generator) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """A payment card as the app sees it: twenty handwritten digits, of which sixteen satisfy the Luhn check.
 
-The picture is what the app's card finder hands on: the number in four groups of four, the expiry below, each digit in
-its own cell of 16x16 pixels, light ink on a dark card. Pictures travel inside events: deflated, in base64.
+The picture is what the app's card finder hands on: the number in four groups of four, the expiry below, each
+digit in its own cell of 16x16 pixels, light ink on a dark card. Pictures travel inside events: deflated, in
+base64.
 """
 
 import base64
@@ -54,7 +55,7 @@ class Card:
 
 
 def draw_card(writer: Writer, rng: np.random.Generator) -> Card:
-    """A card with a random valid number and expiry in `writer`'s hand; each digit is one of the writer's images."""
+    """A card with a random valid number and expiry, each digit drawn from `writer`'s images of it."""
     digits = rng.integers(0, 10, NUMBER_DIGITS - 1).tolist()
     digits.append(check_digit(digits))
     number = "".join(map(str, digits))
@@ -97,9 +98,9 @@ def paste_cells(image: NDArray[np.float32], cells: NDArray[np.float32]) -> NDArr
 
 
 def encode_image(image: Image) -> dict[str, Any]:
-    """The picture as the inline `input` of a prediction: JSON with `width`, `height` and `pixels`, a few KB."""
+    """The picture as the inline `input` of a prediction: width, height and pixels, a few KB of JSON."""
     height, width = image.shape
-    pixels = base64.b64encode(zlib.compress(image.tobytes(), 9)).decode("ascii")
+    pixels = base64.b64encode(zlib.compress(image.tobytes())).decode("ascii")
     return {"kind": "card", "width": width, "height": height, "pixels": pixels}
 
 
@@ -127,7 +128,7 @@ def to_png(image: Image) -> bytes:
     height, width = image.shape
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     rows = b"".join(b"\0" + row.tobytes() for row in image)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         for name, data in chunks

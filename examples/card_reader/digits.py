@@ -1,8 +1,8 @@
 """Who writes the cards: real handwritten digits, shared out to writers, and the writers to three cohorts.
 
-The digits are scikit-learn's `load_digits`: 1,797 images of 8x8 pixels, the test part of "Optical Recognition of
-Handwritten Digits" (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0). No image belongs to two
-writers, and a card is made of one writer's images only, so that whatever is split by writer is split by image.
+The digits are scikit-learn's `load_digits`: 1,797 images of 8x8 pixels, the test part of "Optical Recognition
+of Handwritten Digits" (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0). No image belongs
+to two writers, and a card is made of one writer's images only: whatever is split by writer is split by image.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ COHORT_PERCENT: Mapping[Cohort, int] = {"founders": 50, "first": 28, "second": 2
 
 @dataclass(frozen=True)
 class Writer:
-    """One person's handwriting: `images[digit][k]` is an 8x8 uint8 image (0..255), `indices[digit][k]` its number."""
+    """One person's handwriting: `images[digit][k]` is an image (0..255), `indices[digit][k]` its place in the data."""
 
     name: str
     images: NDArray[np.uint8]  # (10, IMAGES_PER_CLASS, 8, 8)
@@ -32,10 +32,10 @@ class Writer:
 
 
 def share_out(seed: int) -> dict[Cohort, tuple[Writer, ...]]:
-    """Give every writer images of all ten classes, and every writer one cohort; the same seed, the same shares.
+    """Give every writer images of all ten classes, and every writer one cohort, the same for the same seed.
 
-    `founders` are the people version 1 is trained and evaluated on, `first` the customers before the new release,
-    `second` those after it. Images left over when the rarest class is used up belong to nobody.
+    `founders` are the people version 1 is trained and evaluated on, `first` the customers before the new
+    release, `second` those after it. Images left over when the rarest class is used up belong to nobody.
     """
     rng = np.random.default_rng(seed)
     data = load_digits()

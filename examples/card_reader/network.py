@@ -1,8 +1,8 @@
 """The network that reads a digit cell, and how twenty cells become a number and an expiry.
 
-Reading is exact maximum likelihood: of all 16-digit numbers that satisfy the Luhn check, the most probable one is found
-by dynamic programming over (position, checksum so far), and its probability is divided by that of all valid numbers.
-So most single misread digits are put right, and `confidence` is the probability that the whole card is.
+Reading is exact maximum likelihood: of all 16-digit numbers that satisfy the Luhn check, the most probable one is
+found by dynamic programming over (position, checksum so far), and its probability is divided by that of all valid
+numbers. Most single misread digits are put right this way. `confidence` takes the cells as independent.
 """
 
 from collections.abc import Sequence
@@ -106,7 +106,8 @@ def read_cards(network: DigitNetwork, images: Sequence[Image], device: torch.dev
 def decode_numbers(logs: NDArray[np.floating]) -> tuple[list[str], NDArray[np.float64]]:
     """The most probable valid number of each card, and its probability among all valid ones.
 
-    `logs` are log-probabilities (N, 16, 10). `best[r]` and `total[r]` are over all prefixes whose Luhn sum is r mod 10.
+    `logs` are log-probabilities (N, 16, 10). `best[:, r]` and `total[:, r]` are over all prefixes whose Luhn sum
+    is r mod 10.
     """
     count = len(logs)
     best = np.full((count, 10), -np.inf)
@@ -131,7 +132,7 @@ def decode_numbers(logs: NDArray[np.floating]) -> tuple[list[str], NDArray[np.fl
 
 
 def decode_expiries(logs: NDArray[np.floating]) -> tuple[list[str], NDArray[np.float64]]:
-    """The most probable MM/YY that a card can bear, and its probability among all of those; `logs` are (N, 4, 10)."""
+    """The most probable MM/YY that a card can bear, and its probability among those; `logs` are (N, 4, 10)."""
     months, month_confidence = _decode_pairs(logs[:, :2], range(1, 13))
     years, year_confidence = _decode_pairs(logs[:, 2:], EXPIRY_YEARS)
     expiries = [f"{month:02}/{year:02}" for month, year in zip(months, years, strict=True)]
@@ -141,17 +142,18 @@ def decode_expiries(logs: NDArray[np.floating]) -> tuple[list[str], NDArray[np.f
 def _decode_pairs(
     logs: NDArray[np.floating], allowed: range
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The most probable two-digit value out of `allowed`, and its probability among those; `logs` are (N, 2, 10)."""
+    """The most probable value out of `allowed`, and its probability among those; `logs` are (N, 2, 10)."""
     values = np.array(allowed)
     joint = np.exp(logs[:, 0, values // 10].astype(np.float64) + logs[:, 1, values % 10])  # (N, values)
     return values[joint.argmax(axis=1)], joint.max(axis=1) / joint.sum(axis=1)
 
 
 def _sums_before() -> NDArray[np.int64]:
-    """[position is odd][sum after][digit] -> Luhn sum before; digits at even positions of sixteen count double."""
+    """[position % 2][sum after][digit] -> Luhn sum before; of sixteen digits the even positions count double."""
     digit = np.arange(10)
     values = np.stack([2 * digit - 9 * (digit > 4), digit])  # (2, 10)
-    return (np.arange(10)[None, :, None] - values[:, None, :]) % 10
+    before: NDArray[np.int64] = (np.arange(10)[None, :, None] - values[:, None, :]) % 10
+    return before
 
 
 _BEFORE = _sums_before()

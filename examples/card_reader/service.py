@@ -50,7 +50,7 @@ class CardReader:
         self.schedule = Schedule()
 
     def tick(self, now_seconds: float) -> bool:
-        """Read one customer's card and plan what the customer will do; always True: a service does not end by itself."""
+        """Read one customer's card and plan the customer's reaction; True: a service does not end by itself."""
         self._take_up_champion()
         if self._network is None:
             return True

@@ -1,4 +1,4 @@
-"""The card reader's trainer: `trainer = "examples.card_reader.trainer:trainer"` in the settings of a model."""
+"""The card reader's trainer: in the settings, `trainer = "examples.card_reader.trainer:trainer"`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ class CardNetwork:
         self.device = device
 
     def predict(self, inputs: Sequence[Any]) -> list[Output]:
-        """Number and expiry of each encoded picture. Raises Malformed when an input is no picture of a card."""
+        """Number and expiry of each encoded picture. Raises Malformed when an input is none of a card."""
         readings = read_cards(self.network, [decode_image(encoded) for encoded in inputs], self.device)
         return [
             Output(
@@ -66,7 +66,7 @@ class CardTrainer:
         device: torch.device,
         progress: Progress,
     ) -> None:
-        """Write a candidate into `directory`, trained from `champion` or, where that is None, from random weights."""
+        """Write a candidate into `directory`; its weights start as those of `champion`, if given, else random."""
         network = _load(champion) if champion else _make(self.shape, seed)
         checkpoint = directory / CHECKPOINT
         fit(

@@ -45,7 +45,9 @@ def answer_row(client: Client, row: Row, prediction_id: str, rng: random.Random)
     """Emit what the post-editor did to the translation of `row`."""
     display_ms = round(80 + rng.expovariate(1 / 60), 3)
     if row.is_edited:
-        client.edit(prediction_id=prediction_id, corrected=row.post_edit, display_ms=display_ms, who="post-editor")
+        client.edit(
+            prediction_id=prediction_id, corrected=row.post_edit, display_ms=display_ms, who="post-editor"
+        )
     else:
         client.accept(prediction_id=prediction_id, display_ms=display_ms, who="post-editor")
     if row.assessment < 40:
@@ -81,7 +83,11 @@ def main() -> None:
         return True
 
     run_service(
-        client, tick, schedule, per_second=arguments.per_second, report=arguments.directory / "translator.json"
+        client,
+        tick,
+        schedule,
+        per_second=arguments.per_second,
+        report=arguments.directory / "translator.json",
     )
 
 

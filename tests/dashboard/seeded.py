@@ -69,6 +69,26 @@ VOCS = (
 )
 
 
+def add_voc(url: str, text: str, time_us: int) -> None:
+    """One more comment, in a partition of its own."""
+    event = Event(id=str(uuid.uuid4()), source="/app", time_us=time_us, data=VocData(text=text, model=MODEL))
+    arrival = Arrival(
+        topic=VOC,
+        partition=7,
+        first_offset=0,
+        next_offset=1,
+        topic_id="",
+        n_records=1,
+        events=[(0, 0, event)],
+        dead=[],
+    )
+    database = open_database(url)
+    try:
+        apply(database, arrival, models=MODELS, slice_values_per_hour=200, worker="seed", now_us=time_us)
+    finally:
+        database.close()
+
+
 @dataclass(frozen=True)
 class Seeded:
     """What the tests need to know of the database."""
@@ -368,8 +388,9 @@ class _Seeder:
         )
         batches.create_batch(c, draft, items)
         batches.set_status(c, batch_id, "ordered", draft.reason, self.ago(36))
-        waiting = replace(draft, id=self.id(), run_id=None, reason="Ordered by hand.", created_us=self.ago(5))
-        batches.create_batch(c, waiting, [replace(item, part="audit") for item in items[:20]])
+        audited = [replace(item, part="audit") for item in items[:20]]
+        audit = replace(draft, id=self.id(), run_id=None, quantity=len(audited), created_us=self.ago(5))
+        batches.create_batch(c, replace(audit, reason="Composed by hand."), audited)
         labels = [
             Label(
                 prediction_id=item.prediction_id,

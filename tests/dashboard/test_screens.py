@@ -4,12 +4,13 @@ import ast
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import dashboard
 from storage.database import open_database
 from storage.voc import read_voc
-from tests.dashboard.seeded import KOREAN, MODEL, VOCS, XSS, Seeded, seed_empty
+from tests.dashboard.seeded import KOREAN, MODEL, VOCS, XSS, Seeded, add_voc, seed, seed_empty
 
 SCREENS = ("quality", "online", "voc", "batches", "runs", "intake")
 ROOM = Path(dashboard.__file__).parent
@@ -32,20 +33,11 @@ def open_screen(name: str, **query: str) -> AppTest:
 
 def said(test: AppTest) -> str:
     """All texts of a screen, one per line, without the backslashes that keep Markdown away."""
-    kinds = (
-        test.title,
-        test.subheader,
-        test.text,
-        test.caption,
-        test.markdown,
-        test.info,
-        test.warning,
-        test.code,
-    )
-    lines = [element.value for kind in kinds for element in kind]
+    plain = (test.title, test.subheader, test.text, test.caption, test.markdown, test.code)
+    lines = [element.value for kind in (*plain, test.info, test.warning) for element in kind]
     lines += [f"{metric.label} {metric.value}" for metric in test.metric]
     for table in (*test.table, *test.dataframe):
-        lines += table.value.astype(str).stack().tolist()
+        lines += [str(cell) for row in table.value.to_numpy().tolist() for cell in row]
     return "\n".join(lines).replace("\\", "").replace("\u00a0", " ")
 
 
@@ -144,7 +136,8 @@ def test_voc_is_tied_to_its_prediction(seeded: Seeded, show_database):
     text = said(open_screen("voc", id=seeded.voc_ids[0]))
     assert KOREAN in text
     assert "card-reader, version 1" in text
-    assert '"expiry":"08/27"' in text
+    assert "Shown\n" in text
+    assert "08/27" in text
 
 
 @pytest.mark.parametrize(("word", "n"), [("결제", 3), ("읽혀", 1), ("CARD", 2), ("100%", 0), ("_", 0)])
@@ -154,6 +147,39 @@ def test_voc_is_found_by_a_part_of_a_word(word, n, seeded: Seeded, show_database
     assert sum(len(table.value) for table in test.dataframe) == n
 
 
+def test_the_row_that_is_chosen_is_the_comment_that_is_shown(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    newest_first = tuple(reversed(seeded.voc_ids))
+    test = AppTest.from_string("from dashboard.screens import voc\nvoc.show()\n", default_timeout=30)
+    test.session_state[f"voc-list-{hash(newest_first)}"] = {"selection": {"rows": [4], "columns": []}}
+    test.run()
+    assert f"Comment {newest_first[4]}" in said(test)
+
+
+def test_a_long_inbox_has_pages(seeded: Seeded, show_database, monkeypatch):
+    show_database(seeded.url)
+    monkeypatch.setattr("dashboard.screens.voc.PAGE_SIZE", 3)
+    test = open_screen("voc")
+    assert "1 to 3 of 7" in said(test)
+    test.pagination(key="voc_page").set_value(3).run()
+    assert "7 to 7 of 7" in said(test)
+    assert len(test.dataframe[0].value) == 1
+
+
+def test_new_comments_are_announced_and_shown_on_demand(tmp_path, show_database):
+    own = seed(f"sqlite:///{tmp_path / 'own.db'}", 1_795_410_127_000_000)
+    show_database(own.url)
+    test = open_screen("voc")
+    add_voc(own.url, "방금 또 틀렸어요", 1_795_410_127_000_000)
+    st.cache_data.clear()
+    test.run()
+    assert test.button(key="voc_refresh").label == "1 new, refresh"
+    assert "방금 또 틀렸어요" not in said(test)
+    test.button(key="voc_refresh").click().run()
+    assert "방금 또 틀렸어요" in said(test)
+    assert test.button(key="voc_refresh").label == "Refresh"
+
+
 def test_voc_is_filtered_by_status_and_rating(seeded: Seeded, show_database):
     show_database(seeded.url)
     assert len(open_screen("voc", rating="1–3").dataframe[0].value) == 3
@@ -161,8 +187,6 @@ def test_voc_is_filtered_by_status_and_rating(seeded: Seeded, show_database):
 
 
 def test_the_status_changes_of_the_comment_that_is_shown(tmp_path, show_database):
-    from tests.dashboard.seeded import seed
-
     own = seed(f"sqlite:///{tmp_path / 'own.db'}", 1_795_410_127_000_000)
     show_database(own.url)
     test = open_screen("voc", id=own.voc_ids[1])

@@ -16,6 +16,7 @@ from dashboard.wording import (
     describe_loop,
     duration,
     full_moment,
+    in_one_line,
     moment,
     number,
     percent,
@@ -123,7 +124,11 @@ def test_every_sign_that_markdown_knows_is_escaped(text):
 
 @given(st.text())
 def test_escaping_loses_nothing_but_the_kind_of_space(text):
-    assert re.sub(r"\\(.)", r"\1", without_markdown(text)) == " ".join(text.split())
+    assert re.sub(r"\\(.)", r"\1", without_markdown(text)) == in_one_line(text)
+
+
+def test_the_space_before_a_unit_stays_unbreakable():
+    assert without_markdown("38\u00a0%\n\nof all") == "38\u00a0\\% of all"
 
 
 def test_evidence_is_said_in_a_line():

@@ -43,7 +43,9 @@ def test_edit_probability_and_mean_hter_equal_the_files(environ, children, db, t
     settings = load_settings(SETTINGS, environ)
     children.start("worker", errata_command("worker"))
     rng = random.Random(1)
-    client = Client.from_settings(settings, source="test", spool_directory=tmp_path / "spool", environ=environ)
+    client = Client.from_settings(
+        settings, source="test", spool_directory=tmp_path / "spool", environ=environ
+    )
     shown = [(row, show_row(client, row, rng)) for row in rows]
     # Half of the answers overtake the rest, as they do in production.
     rng.shuffle(shown)
@@ -70,5 +72,7 @@ def test_edit_probability_and_mean_hter_equal_the_files(environ, children, db, t
     assert Fraction(everything.n_edit, everything.n) == Fraction(edited, len(rows))
     assert everything.n_accept == len(rows) - edited
     assert everything.n_distance == len(rows)
-    assert Fraction(everything.distance_ppm, everything.n) == Fraction(sum(row.hter_ppm for row in rows), len(rows))
+    assert Fraction(everything.distance_ppm, everything.n) == Fraction(
+        sum(row.hter_ppm for row in rows), len(rows)
+    )
     assert verify(db, settings.models).differences == []

@@ -45,7 +45,10 @@ def test_a_model_with_a_dash_is_reached_from_the_environment(tmp_path):
     [
         ('[broker]\nbootstrp = "x"\n', "unknown setting broker.bootstrp: did you mean broker.bootstrap?"),
         ("[brokr]\n", "unknown setting brokr: did you mean broker?"),
-        ("[models.m.mining]\nquanity = 1\n", "unknown setting models.m.mining.quanity: did you mean models.m.mining.quantity?"),
+        (
+            "[models.m.mining]\nquanity = 1\n",
+            "unknown setting models.m.mining.quanity: did you mean models.m.mining.quantity?",
+        ),
         ("[models.m.task.fields.number]\nknd = 'text'\n", "did you mean models.m.task.fields.number.kind?"),
         ('[broker]\npartitions = "four"\n', "$.broker.partitions"),
         ("[broker]\npartitions = 0\n", "broker.partitions must be 1 or more"),
@@ -61,7 +64,7 @@ def test_a_wrong_setting_is_named_with_its_fix(tmp_path, text, said):
 
 
 def test_an_unknown_environment_variable_is_an_error_too():
-    with pytest.raises(SettingsError, match="did you mean worker.batch_records"):
+    with pytest.raises(SettingsError, match=r"did you mean worker\.batch_records"):
         load_settings(None, {"ERRATA_WORKER__BATCH_RECORD": "5"})
 
 

@@ -45,7 +45,7 @@ def test_two_processes_that_start_together_migrate_once(database_url: str) -> No
     def start() -> None:
         try:
             migrate(database_url)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             errors.append(error)
 
     threads = [threading.Thread(target=start) for _ in range(2)]

@@ -52,7 +52,7 @@ def run(arrived: list[tuple[int, int, int | None]], state: DetectorState) -> lis
 
 def test_false_alarms_are_rarer_than_promised() -> None:
     rng = np.random.default_rng(1)
-    alarms = sum(each.alarm for _ in range(4) for each in watch([(0.05, 500_000)], Detector(), rng))
+    alarms = sum(each.alarm for _ in range(4) for each in watch([(0.05, 500_000)], Detector(), rng, n=50))
     assert alarms <= 5
 
 
@@ -156,6 +156,12 @@ def test_the_next_version_is_held_to_the_same_reference() -> None:
     assert fresh == replace(DetectorState(), reference_n=100, reference_k=5, ceiling=state.ceiling)
 
 
+def test_a_reference_never_mixes_two_versions() -> None:
+    state = run([(99, 5, 0)], DetectorState())[-1].state
+    assert state.reference_n == 99
+    assert reset_for_version(state) == DetectorState()
+
+
 @given(batches, st.integers(0, 30))
 def test_a_replay_from_any_stored_state_gives_the_same_bits(
     arrived: list[tuple[int, int, int | None]], stored: int
@@ -194,7 +200,16 @@ def test_impossible_batches_are_refused(n: int, k: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "null", "{}", "[]", '{"log_r":[null]}', DetectorState(gain=(0.0,)).to_json(), '{"log_r":[],"x":1}'],
+    [
+        "",
+        "null",
+        "{}",
+        "[]",
+        '{"log_r":[null]}',
+        DetectorState(gain=(0.0,)).to_json(),
+        DetectorState().to_json().replace('"gain":[0.0,0.0,0.0]', '"gain":5'),
+        '{"log_r":[],"x":1}',
+    ],
 )
 def test_other_text_is_no_state(text: str) -> None:
     with pytest.raises(Malformed) as caught:

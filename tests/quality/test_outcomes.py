@@ -1,10 +1,9 @@
 """Which feedback counts for a prediction."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quality.outcomes import Action, FeedbackFact, counted_action, effective
+from quality.outcomes import FeedbackFact, effective
 
 facts = st.builds(
     FeedbackFact,
@@ -43,21 +42,3 @@ def test_what_counts_can_be_found_batch_by_batch(
 ) -> None:
     kept = effective(first)
     assert effective(second if kept is None else [kept, *second]) == effective(first + second)
-
-
-@pytest.mark.parametrize(
-    ("action", "distance_ppm", "counted"),
-    [
-        ("edit", 1, "edit"),
-        ("edit", 0, "accept"),
-        ("edit", None, "edit"),
-        ("accept", None, "accept"),
-        ("accept", 0, "accept"),
-        ("reject", 0, "reject"),
-        ("reject", None, "reject"),
-    ],
-)
-def test_an_edit_back_to_the_shown_output_counts_as_accept(
-    action: Action, distance_ppm: int | None, counted: Action
-) -> None:
-    assert counted_action(FeedbackFact("a", action, 1, distance_ppm)) == counted

@@ -87,11 +87,14 @@ def test_an_edit_that_cannot_be_measured_is_still_an_edit() -> None:
     assert of_outcome(FeedbackFact("a", "edit", 1)) == Contribution(n_edit=1)
 
 
-def test_accept_and_revert_are_at_no_distance() -> None:
+def test_an_accept_is_at_no_distance() -> None:
     accepted = Contribution(n_accept=1, n_distance=1)
     assert of_outcome(FeedbackFact("a", "accept", 1)) == accepted
     assert of_outcome(FeedbackFact("a", "accept", 1, 999)) == accepted
-    assert of_outcome(FeedbackFact("a", "edit", 1, 0)) == accepted
+
+
+def test_an_edit_at_no_distance_is_still_an_edit() -> None:
+    assert of_outcome(FeedbackFact("a", "edit", 1, 0)) == Contribution(n_edit=1, n_distance=1)
 
 
 def test_a_reject_has_no_distance_and_silence_adds_nothing() -> None:

@@ -74,7 +74,7 @@ def test_weights_that_are_no_safetensors_are_set_aside_unopened_by_pickle(direct
 def test_a_description_that_says_nothing_is_set_aside(directory: Path, text: str) -> None:
     (directory / "network.json").write_text(text)
 
-    with pytest.raises(Malformed, match="network.json"):
+    with pytest.raises(Malformed, match=r"network\.json"):
         read_artifact(directory)
 
 

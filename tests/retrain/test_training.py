@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,15 @@ from errata.settings import Training
 from retrain.training import Point, Rows, draw_rows, fit, schedule, split_minibatch
 
 SETTINGS = Training(steps=12, batch_examples=8)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small only wait for each other on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def rows(count: int, seed: int = 0) -> Rows:
@@ -68,7 +77,13 @@ def differs(left: nn.Module, right: nn.Module) -> bool:
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    network, curve = train(tmp_path / "c", settings=Training(steps=200, batch_examples=32))
+    network, curve = train(
+        tmp_path / "c",
+        new=rows(400),
+        settings=Training(steps=80, batch_examples=64),
+        learning_rate=0.03,
+        checkpoint_steps=80,
+    )
 
     held_out = rows(200, seed=7)
     accuracy = (network(held_out.inputs).argmax(1) == held_out.targets).float().mean()
@@ -128,7 +143,7 @@ def test_a_finished_training_called_again_repeats_nothing(tmp_path: Path) -> Non
         {"settings": Training(steps=13, batch_examples=8)},
         {"learning_rate": 1e-3},
     ],
-    ids=str,
+    ids=["seed", "new", "old", "settings", "learning_rate"],
 )
 def test_the_checkpoint_of_another_training_is_not_resumed(tmp_path: Path, change: dict[str, Any]) -> None:
     train(tmp_path / "shared")

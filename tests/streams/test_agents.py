@@ -15,7 +15,9 @@ from streams.driver import FetchedRecord, FetchedRun, Positions
 from streams.metrics import Metrics
 from streams.progress import Progress
 
-RUN = FetchedRun(FEEDBACK, 1, 40, 42, (FetchedRecord(40, 0, None, b"a", ()), FetchedRecord(41, 0, None, b"b", ())), "id")
+RUN = FetchedRun(
+    FEEDBACK, 1, 40, 42, (FetchedRecord(40, 0, None, b"a", ()), FetchedRecord(41, 0, None, b"b", ())), "id"
+)
 
 
 class Consumer:
@@ -211,7 +213,7 @@ def test_when_draining_the_database_may_come_back_in_time(make_storing, consumer
 def test_positions_are_the_stored_ones_with_the_topics_of_the_broker(make_storing):
     storing = make_storing(
         lambda _: None,
-        stored_positions=lambda partitions: {each: (40, "id") for each in partitions[:1]},
+        stored_positions=lambda partitions: dict.fromkeys(partitions[:1], (40, "id")),
         topic_ids=lambda topics: dict.fromkeys(topics, "id"),
     )
     positions = asyncio.run(storing.read_positions({(FEEDBACK, 2), (FEEDBACK, 1)}))

@@ -51,6 +51,8 @@ def test_forgetting_one_partition_leaves_the_other():
     assert not ledger.finish(here)
     assert ledger.finish(there)
     assert ledger.partitions() == [THERE]
+    ledger.forget()
+    assert ledger.committable(THERE) is None
 
 
 def test_a_run_that_does_not_continue_the_chain_is_refused():
@@ -121,5 +123,5 @@ class LedgerHistory(RuleBasedStateMachine):
                 assert self.ledger.committable(partition) == next_offset
 
 
-LedgerHistory.TestCase.settings = hypothesis_settings(max_examples=200, stateful_step_count=40, deadline=None)
+LedgerHistory.TestCase.settings = hypothesis_settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestLedgerHistory = LedgerHistory.TestCase

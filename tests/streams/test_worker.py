@@ -112,7 +112,9 @@ def stored_numbers(store: Path) -> list[int]:
 def wait_until(condition: Callable[[], bool], *workers: Running, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain; the last worker said:\n" + workers[-1].log()[-4000:]
+        assert time.monotonic() < deadline, (
+            "waited in vain; the last worker said:\n" + workers[-1].log()[-4000:]
+        )
         time.sleep(0.05)
 
 
@@ -129,7 +131,9 @@ def get(port: int, path: str) -> str:
         return answer.read().decode()
 
 
-def test_everything_is_stored_once_and_told_to_kafka_and_sigterm_ends_quickly(fresh_broker, start, store, tmp_path):
+def test_everything_is_stored_once_and_told_to_kafka_and_sigterm_ends_quickly(
+    fresh_broker, start, store, tmp_path
+):
     port = free_port()
     settings = settings_for(fresh_broker, metrics_port=port)
     ensure_topics(settings.broker)

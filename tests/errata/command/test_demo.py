@@ -38,7 +38,9 @@ def test_foreign_files_are_never_removed(tmp_path):
 
 
 def test_what_the_caller_set_stays(tmp_path):
-    environ = demo_environ(tmp_path, tmp_path / "errata.toml", {"ERRATA_DATABASE__URL": "postgresql+psycopg://x/y"})
+    environ = demo_environ(
+        tmp_path, tmp_path / "errata.toml", {"ERRATA_DATABASE__URL": "postgresql+psycopg://x/y"}
+    )
     assert environ["ERRATA_DATABASE__URL"] == "postgresql+psycopg://x/y"
     assert environ["ERRATA_BROKER__BOOTSTRAP"].startswith("127.0.0.1:")
 

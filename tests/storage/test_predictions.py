@@ -1,0 +1,142 @@
+"""Predictions are read with what became of them."""
+
+import pytest
+
+from errata.events import Who
+from storage.database import Database
+from storage.errors import NotFound
+from storage.predictions import Matured, count_predictions, get_prediction, read_matured, read_predictions
+from storage.records import Prediction
+from tests.builders import MINUTE_US, SECOND_US, START_US, a_feedback_event, a_prediction_event, an_arrival
+from tests.records import MODEL, number_id
+from tests.storage.conftest import Apply
+
+HOUR_US = 60 * MINUTE_US
+
+
+@pytest.fixture
+def filled(db: Database, apply_to: Apply) -> Database:
+    """Four predictions a minute apart: edited, accepted, rejected after two hours, silent."""
+    made = [
+        a_prediction_event(
+            number,
+            time_us=START_US + number * MINUTE_US,
+            version="2" if number == 3 else "1",
+            tags={"shop": f"A{number}"},
+        )
+        for number in range(4)
+    ]
+    given = [
+        a_feedback_event(1000, prediction=0, corrected="42", time_us=START_US + SECOND_US),
+        a_feedback_event(1001, prediction=1, action="accept", time_us=START_US + 2 * MINUTE_US),
+        a_feedback_event(1002, prediction=2, action="reject", time_us=START_US + 2 * HOUR_US),
+    ]
+    apply_to(an_arrival([*made, *given]))
+    return db
+
+
+def numbers(found: list[Prediction]) -> list[int]:
+    return [int(each.id[-4:], 16) for each in found]
+
+
+def test_a_prediction_with_all_its_fields(db: Database, apply_to: Apply) -> None:
+    made = a_prediction_event(
+        1,
+        output={"number": "4111"},
+        input={"image": "a.png"},
+        features=[0.5, 1.0],
+        tags={"device": "ios"},
+        subject="someone",
+    )
+    given = a_feedback_event(corrected="4112", who="user", time_us=START_US + SECOND_US)
+    apply_to(an_arrival([made, given]))
+    with db.read() as c:
+        assert get_prediction(c, number_id(1)) == Prediction(
+            id=number_id(1),
+            model=MODEL,
+            version="1",
+            time_us=START_US,
+            output={"number": "4111"},
+            confidence=0.9,
+            input={"image": "a.png"},
+            input_uri=None,
+            features=[0.5, 1.0],
+            latency_us=12_500,
+            tags={"device": "ios"},
+            subject="someone",
+            action="edit",
+            corrected="4112",
+            # A text can't be compared with an object.
+            distance_ppm=None,
+            who_id="user-1",
+        )
+    assert Who(kind="user", id="user-1") == given.data.who
+
+
+def test_a_silent_prediction(filled: Database) -> None:
+    with filled.read() as c:
+        silent = get_prediction(c, number_id(3))
+    assert (silent.action, silent.corrected, silent.distance_ppm, silent.who_id) == (None, None, None, None)
+
+
+def test_a_prediction_that_is_not_there(db: Database) -> None:
+    with pytest.raises(NotFound, match="prediction"), db.read() as c:
+        get_prediction(c, number_id(1))
+
+
+def test_the_latest_come_first_and_are_chosen_by_every_condition(filled: Database) -> None:
+    with filled.read() as c:
+        assert numbers(read_predictions(c, model=MODEL, limit=10)) == [3, 2, 1, 0]
+        assert numbers(read_predictions(c, model=MODEL, limit=2)) == [3, 2]
+        assert numbers(read_predictions(c, model=MODEL, version="1", limit=2)) == [2, 1]
+        assert numbers(read_predictions(c, model=MODEL, action="edit", limit=2)) == [0]
+        assert numbers(read_predictions(c, model=MODEL, since_us=START_US + 2 * MINUTE_US, limit=9)) == [3, 2]
+        assert numbers(read_predictions(c, model=MODEL, until_us=START_US + 2 * MINUTE_US, limit=9)) == [1, 0]
+        assert numbers(read_predictions(c, model=MODEL, slice="shop=A2", limit=9)) == [2]
+        assert numbers(read_predictions(c, model=MODEL, slice="shop=a2", limit=9)) == []
+        assert numbers(read_predictions(c, model=MODEL, slice="shop=A", limit=9)) == []
+
+
+def test_predictions_are_counted(filled: Database) -> None:
+    with filled.read() as c:
+        assert count_predictions(c, model=MODEL) == 4
+        assert count_predictions(c, model=MODEL, not_version="1") == 1
+        assert count_predictions(c, model=MODEL, slice="shop=A1") == 1
+        assert count_predictions(c, model=MODEL, until_us=START_US + MINUTE_US) == 1
+        assert count_predictions(c, model=MODEL, since_us=START_US + MINUTE_US) == 3
+
+
+def test_matured_predictions_by_minute_with_the_corrections_that_came_in_time(filled: Database) -> None:
+    with filled.read() as c:
+
+        def read(horizon_us: int, step_us: int = MINUTE_US) -> list[Matured]:
+            return read_matured(
+                c,
+                model=MODEL,
+                version="1",
+                after_us=START_US - 1,
+                until_us=START_US + 2 * MINUTE_US,
+                horizon_us=horizon_us,
+                step_us=step_us,
+            )
+
+        assert read(HOUR_US) == [
+            Matured(START_US, START_US, 1, 1),
+            Matured(START_US + MINUTE_US, START_US + MINUTE_US, 1, 0),
+            Matured(START_US + 2 * MINUTE_US, START_US + 2 * MINUTE_US, 1, 0),
+        ]
+        assert read(3 * HOUR_US, step_us=HOUR_US) == [Matured(START_US, START_US + 2 * MINUTE_US, 3, 2)]
+
+
+def test_a_span_is_open_at_its_start_and_closed_at_its_end(filled: Database) -> None:
+    with filled.read() as c:
+        (span,) = read_matured(
+            c,
+            model=MODEL,
+            version="1",
+            after_us=START_US,
+            until_us=START_US + MINUTE_US,
+            horizon_us=HOUR_US,
+            step_us=MINUTE_US,
+        )
+    assert span == Matured(START_US + MINUTE_US, START_US + MINUTE_US, 1, 0)
