@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Final
 
 from errata.settings import Model, Settings, Trigger
-from errata.topics import RETRAIN, SIGNALS
+from errata.topics import DRIFT_NOTICED, RETRAIN, RUN_REQUESTED, SIGNALS
 from errata.wire import format_time
 from quality.drift import DetectorState, Update, reset_for_version, update
 from storage import outbox
@@ -18,10 +18,6 @@ from storage.releases import champion, list_releases
 from storage.runs import list_runs, open_run, put_step
 from storage.signals import StoredState, get_detector_state, put_detector_state, put_signal
 from storage.slices import ALL
-
-#: CloudEvents types of what is told in Kafka.
-DRIFT_NOTICED: Final = "errata.drift.noticed.v1"
-RUN_REQUESTED: Final = "errata.run.requested.v1"
 
 #: A run in one of these is on its way to a verdict.
 OPEN: Final[tuple[RunStatus, ...]] = ("waiting", "requested", "training")

@@ -111,7 +111,7 @@ def test_the_first_predictions_set_the_reference_and_nothing_else() -> None:
     assert first.state.ceiling is None
     assert (first.log_evidence, first.alarm, first.change) == (-math.inf, False, None)
     assert (second.state.reference_n, second.state.reference_k, second.state.n) == (120, 8, 0)
-    assert second.state.ceiling == pytest.approx(beta.ppf(0.99, 9, 112) * 1.1)
+    assert second.state.ceiling == pytest.approx(beta.ppf(0.99, 9, 112))
     assert second.state.ceiling > 8 / 120
 
 
