@@ -96,11 +96,11 @@ def apply(
 ) -> Applied:
     """Store an arrival and all that follows from it in one transaction; return its row of the ledger.
 
-    What was applied before is left out; if all of it was, every count is 0. A gap between the stored position
-    and `first_offset` is what the broker no longer has (retention, compaction): the ledger shows it.
+    What was applied before is left out; if all of it was, every count is 0. Runs of a partition are a chain: what
+    the broker no longer has (retention, compaction) lies within a run, never between two (streams/driver.py).
 
-    Raises Unavailable (nothing was stored: wait and apply the same arrival again) and Stop (the topic was
-    created anew, so that its offsets mean other records).
+    Raises Unavailable (nothing was stored: wait and apply the same arrival again) and Stop (the topic was created
+    anew, so that its offsets mean other records; or the database is behind the reader, as after a restore).
     """
     if arrival.first_offset >= arrival.next_offset:
         return _account(arrival, n_new=0, dead=[])
@@ -190,6 +190,11 @@ def _lock_position(c: Connection, arrival: Arrival, now_us: int) -> int:
             f"{arrival.topic} was created anew: its id is {arrival.topic_id}, but partition "
             f"{arrival.partition} is applied up to offset {stored.next_offset} from {stored.topic_id}. "
             f"If the old records are gone for good, delete its rows in intake_positions and start again"
+        )
+    if stored.next_offset < arrival.first_offset:
+        raise Stop(
+            f"{arrival.topic} {arrival.partition} is applied up to offset {stored.next_offset} only, but what came "
+            f"begins at {arrival.first_offset}: was the database restored? A new worker reads on from where it is"
         )
     return int(stored.next_offset)
 
