@@ -30,12 +30,8 @@ class Contribution:
     #: Sum of squares in parts per million, each rounded down.
     distance_ppm_squares: int = 0
     #: From input to output, as measured by the service.
-    n_served: int = 0
-    served_us: int = 0
     served: Mapping[int, int] = field(default_factory=dict)
     #: From capture to display, as reported with the feedback.
-    n_shown: int = 0
-    shown_us: int = 0
     shown: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -51,7 +47,7 @@ def of_prediction(latency_us: int | None) -> Contribution:
     """Return what a prediction adds to its window when it arrives."""
     if latency_us is None:
         return Contribution(n=1)
-    return Contribution(n=1, n_served=1, served_us=latency_us, served={bucket_of(latency_us): 1})
+    return Contribution(n=1, served={bucket_of(latency_us): 1})
 
 
 def of_outcome(fact: FeedbackFact | None) -> Contribution:
@@ -68,8 +64,6 @@ def of_outcome(fact: FeedbackFact | None) -> Contribution:
         n_distance=int(distance is not None),
         distance_ppm=distance or 0,
         distance_ppm_squares=(distance or 0) ** 2 // PPM,
-        n_shown=int(display is not None),
-        shown_us=display or 0,
         shown={} if display is None else {bucket_of(display): 1},
     )
 
@@ -120,10 +114,6 @@ _SUMS = (
     "n_distance",
     "distance_ppm",
     "distance_ppm_squares",
-    "n_served",
-    "served_us",
-    "n_shown",
-    "shown_us",
 )
 
 

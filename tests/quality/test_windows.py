@@ -68,7 +68,7 @@ def test_only_nothing_is_zero(a: Contribution) -> None:
 
 def test_a_prediction_counts_with_its_latency_if_known() -> None:
     assert of_prediction(None) == Contribution(n=1)
-    assert of_prediction(2500) == Contribution(n=1, n_served=1, served_us=2500, served={bucket_of(2500): 1})
+    assert of_prediction(2500) == Contribution(n=1, served={bucket_of(2500): 1})
 
 
 def test_an_edit_counts_with_its_distance_and_display() -> None:
@@ -77,8 +77,6 @@ def test_an_edit_counts_with_its_distance_and_display() -> None:
         n_distance=1,
         distance_ppm=200_000,
         distance_ppm_squares=40_000,
-        n_shown=1,
-        shown_us=7,
         shown={bucket_of(7): 1},
     )
 

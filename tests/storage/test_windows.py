@@ -22,7 +22,7 @@ from storage.windows import (
 from tests.builders import MINUTE_US, START_US
 from tests.records import MODEL
 
-ONE = Contribution(n=1, n_served=1, served_us=5, served={10: 1})
+ONE = Contribution(n=1, served={10: 1})
 LATER = START_US + MINUTE_US
 
 
