@@ -24,7 +24,6 @@ FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /srv/errata --create-home errata \
     && install --directory --owner errata /artifacts
 COPY --from=build /opt/errata /opt/errata
-COPY .streamlit /srv/errata/.streamlit
 ENV PATH=/opt/errata/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /srv/errata
 USER errata

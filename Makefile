@@ -24,7 +24,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: $(INSTALLED)  ## See the whole loop on this machine, in a browser; HEADLESS=1: without one
 	$(BIN)/errata demo $(if $(HEADLESS),--headless)
 
-up: $(INSTALLED)  ## Run worker, trainer and dashboard here, with the settings of errata.toml
+up: $(INSTALLED)  ## Run worker, trainer, intake and dashboard here, with the settings of errata.toml; Kafka must be there
 	$(BIN)/errata up
 
 test: lint types imports  ## Check everything: style, types, imports between rooms, and all tests

@@ -158,10 +158,22 @@ def list_slices(model: str) -> list[str]:
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
-def read_signals(model: str, limit: int = 100) -> list[Signal]:
+def read_signals(model: str, limit: int = 1000) -> list[Signal]:
     """Signals of a model, the newest first."""
     with database().read() as c:
         return storage.signals.read_signals(c, model=model, limit=limit)
+
+
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def get_signal(signal_id: str | None) -> Signal | None:
+    """The signal of this id, however many came after it; None when there is none."""
+    if signal_id is None:
+        return None
+    with database().read() as c:
+        try:
+            return storage.signals.get_signal(c, signal_id)
+        except NotFound:
+            return None
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)

@@ -1,41 +1,44 @@
 """What the numbers were over time: windows become points of time, and these charts (altair). Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC
-from typing import Any, Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import altair as alt
 import pandas as pd
 
 from dashboard.tables import milliseconds
-from dashboard.wording import (
-    full_moment,
-    local_time,
-)
+from dashboard.wording import full_moment, local_time, with_local_times
 from quality import histogram
 from quality.distances import PPM
 from quality.intervals import rate_intervals
 from quality.windows import MINUTE_US
-from storage.records import (
-    Release,
-    Signal,
-    Window,
-)
+from storage.records import Release, Signal, Window
 
 #: A chart has at most this many points of time; wider spans get wider ones.
 POINTS_AT_MOST: Final = 180
+#: An axis is at least this many points long, so that the first minutes of a service are not stretched over it.
+POINTS_AT_LEAST: Final = 10
 _WIDTHS_MINUTES: Final = (1, 2, 5, 10, 15, 30, 60, 120, 240, 480)
 #: The versions in the order of their first appearance; distinguishable without colour vision too.
 _PALETTE: Final = ("#2F5D8C", "#C2703D", "#4E8F7B", "#8C6BB1", "#7A7F87", "#B08D2E")
-_SIGNAL_COLOUR: Final = "#B3261E"
-_RELEASE_COLOUR: Final = "#4A5560"
+#: Marks are read on white and on black.
+_SIGNAL_COLOUR: Final = "#D1453B"
+_RELEASE_COLOUR: Final = "#7A8590"
 _HEIGHT: Final = 290
 #: Midnight is a date; any other time is a time of day.
 _TIME_LABEL: Final = (
     "utchours(datum.value) || utcminutes(datum.value) || utcseconds(datum.value)"
     " ? utcFormat(datum.value, '%H:%M') : utcFormat(datum.value, '%-d %b')"
 )
+
+
+class Axis(NamedTuple):
+    """The first and the last moment of a chart, as milliseconds of the reader's wall clock."""
+
+    first_ms: int
+    last_ms: int
 
 
 def bucket_width_us(span_us: int) -> int:
@@ -56,11 +59,23 @@ def name_of_width(width_us: int) -> str:
     return "hour" if minutes == 60 else f"{minutes // 60} hours"
 
 
+def drawn_since_us(windows: Sequence[Window], since_us: int, until_us: int, width_us: int) -> int:
+    """Where the time axis begins: a point before the first prediction, so that no empty hours are drawn."""
+    first_us = min(window.minute_us for window in windows) // width_us * width_us - width_us
+    return max(since_us, min(first_us, until_us - POINTS_AT_LEAST * width_us))
+
+
+def axis_of(since_us: int, until_us: int, zone: ZoneInfo) -> Axis:
+    """The ends of the time axis of all charts of a screen."""
+    return Axis(_wall_clock_ms(since_us, zone), _wall_clock_ms(until_us, zone))
+
+
 def over_time(windows: Iterable[Window], width_us: int, zone: ZoneInfo, now_us: int) -> pd.DataFrame:
     """Windows per minute as one row per version and point of time, with all that the charts draw.
 
-    `time` is the reader's wall clock, labelled as UTC so that a browser elsewhere draws the same times;
-    latencies are in ms, shares in 0..1. Minutes from `now_us` on have not passed yet.
+    `time` is the middle of the part that has passed, on the reader's wall clock, labelled as UTC so that a
+    browser elsewhere draws the same times; `clock` is its beginning in words. Latencies are in ms, shares in
+    0..1. Minutes from `now_us` on have not passed yet.
     """
     groups: dict[tuple[int, str], list[Window]] = {}
     for window in windows:
@@ -70,12 +85,13 @@ def over_time(windows: Iterable[Window], width_us: int, zone: ZoneInfo, now_us: 
     for (start_us, version), group in sorted(groups.items()):
         served = histogram.merge(row.served for row in group)
         shown = histogram.merge(row.shown for row in group)
+        passed_us = max(min(width_us, now_us - start_us), 1_000_000)
         rows.append(
             {
-                "time": _wall_clock(start_us, zone),
+                "time": _wall_clock(start_us + passed_us // 2, zone),
                 "clock": full_moment(start_us, zone)[:-3],
                 "version": version,
-                "seconds": max(min(width_us, now_us - start_us), 1_000_000) / 1_000_000,
+                "seconds": passed_us / 1_000_000,
                 "n": sum(row.n for row in group),
                 "corrected": sum(row.n_edit + row.n_reject for row in group),
                 "n_distance": sum(row.n_distance for row in group),
@@ -105,11 +121,25 @@ def over_time(windows: Iterable[Window], width_us: int, zone: ZoneInfo, now_us: 
 def marks_of(
     releases: Iterable[Release], signals: Iterable[Signal], since_us: int, until_us: int, zone: ZoneInfo
 ) -> pd.DataFrame:
-    """Moments that explain a change in a chart: releases and signals within the span."""
+    """Moments that explain a change in a chart: releases and signals within the span.
+
+    A signal that opened no run, because one was open already or had just ended, is `repeated`; of those that
+    come thick and fast only some are kept.
+    """
     rows = [
         (release.time_us, "release", f"version {release.version}", release.reason) for release in releases
-    ] + [(signal.time_us, "signal", "signal", signal.reason) for signal in signals]
+    ]
+    rows += [
+        (signal.time_us, "signal" if signal.decision == "opened" else "repeated", "signal", signal.reason)
+        for signal in signals
+    ]
     late_us = since_us + (until_us - since_us) * 5 // 6
+    kept, apart_us, shown_us = [], (until_us - since_us) // POINTS_AT_MOST, since_us
+    for row in sorted(rows):
+        if not since_us <= row[0] < until_us or (row[1] == "repeated" and row[0] < shown_us + apart_us):
+            continue
+        kept.append(row)
+        shown_us = row[0] if row[1] == "repeated" else shown_us
     return pd.DataFrame(
         [
             {
@@ -117,18 +147,17 @@ def marks_of(
                 "clock": full_moment(time_us, zone),
                 "kind": kind,
                 "label": label,
-                "reason": reason,
+                "reason": with_local_times(reason, zone, time_us),
                 # Near the right edge the label stands on the left of its line, where it is not cut.
                 "late": time_us > late_us,
             }
-            for time_us, kind, label, reason in sorted(rows)
-            if since_us <= time_us < until_us
+            for time_us, kind, label, reason in kept
         ],
         columns=["time", "clock", "kind", "label", "reason", "late"],
     )
 
 
-def rate_chart(table: pd.DataFrame, marks: pd.DataFrame, allowed: float | None) -> alt.LayerChart:
+def rate_chart(table: pd.DataFrame, marks: pd.DataFrame, axis: Axis, allowed: float | None) -> alt.LayerChart:
     """The correction rate per version with its interval, and the rate that is allowed."""
     tooltip = [
         alt.Tooltip("clock:N", title="Time"),
@@ -150,10 +179,10 @@ def rate_chart(table: pd.DataFrame, marks: pd.DataFrame, allowed: float | None) 
         layers.append(
             limit.mark_rule(color=_SIGNAL_COLOUR, strokeDash=[2, 3], opacity=0.7).encode(y="allowed:Q")
         )
-    return _layered([*layers, *_mark_layers(marks)])
+    return _layered([*layers, *_mark_layers(marks)], axis)
 
 
-def distance_chart(table: pd.DataFrame, marks: pd.DataFrame) -> alt.LayerChart:
+def distance_chart(table: pd.DataFrame, marks: pd.DataFrame, axis: Axis) -> alt.LayerChart:
     """The mean edit distance per version; a point's interval is wider than the chart, so it is in its tooltip."""
     tooltip = [
         alt.Tooltip("clock:N", title="Time"),
@@ -165,10 +194,10 @@ def distance_chart(table: pd.DataFrame, marks: pd.DataFrame) -> alt.LayerChart:
     ]
     measured = table[table["n_distance"] > 0]
     line = _line(measured, "distance", "Mean edit distance", "~%", tooltip)
-    return _layered([line, *_mark_layers(marks)])
+    return _layered([line, *_mark_layers(marks)], axis)
 
 
-def latency_chart(table: pd.DataFrame, marks: pd.DataFrame, kind: str) -> alt.LayerChart:
+def latency_chart(table: pd.DataFrame, marks: pd.DataFrame, axis: Axis, kind: str) -> alt.LayerChart:
     """Latency percentiles in ms; `kind` is served or shown. The line style says which percentile."""
     names = {f"{kind}_p50": "p50", f"{kind}_p95": "p95", f"{kind}_p99": "p99"}
     long = table.melt(
@@ -197,10 +226,10 @@ def latency_chart(table: pd.DataFrame, marks: pd.DataFrame, kind: str) -> alt.La
             ],
         )
     )
-    return _layered([lines, *_mark_layers(marks)])
+    return _layered([lines, *_mark_layers(marks)], axis)
 
 
-def qps_chart(table: pd.DataFrame, marks: pd.DataFrame) -> alt.LayerChart:
+def qps_chart(table: pd.DataFrame, marks: pd.DataFrame, axis: Axis) -> alt.LayerChart:
     """Predictions per second and version."""
     tooltip = [
         alt.Tooltip("clock:N", title="Time"),
@@ -208,19 +237,25 @@ def qps_chart(table: pd.DataFrame, marks: pd.DataFrame) -> alt.LayerChart:
         alt.Tooltip("qps:Q", title="Per second", format=",.2f"),
         alt.Tooltip("n:Q", title="Predictions", format=","),
     ]
-    return _layered([_line(table, "qps", "Predictions per second", ".3~f", tooltip), *_mark_layers(marks)])
+    line = _line(table, "qps", "Predictions per second", ".3~f", tooltip)
+    return _layered([line, *_mark_layers(marks)], axis)
 
 
 def _wall_clock(time_us: int, zone: ZoneInfo) -> pd.Timestamp:
     return pd.Timestamp(local_time(time_us, zone).replace(tzinfo=UTC))
 
 
-def _time_axis() -> alt.X:
+def _wall_clock_ms(time_us: int, zone: ZoneInfo) -> int:
+    return int(_wall_clock(time_us, zone).timestamp() * 1000)
+
+
+def _time_axis(ends: Axis | None = None) -> alt.X:
+    scale = alt.Scale(type="utc") if ends is None else alt.Scale(type="utc", domain=list(ends))
     return alt.X(
         "time:T",
         title=None,
-        scale=alt.Scale(type="utc"),
-        axis=alt.Axis(labelExpr=_TIME_LABEL, labelOverlap=True, grid=False),
+        scale=scale,
+        axis=alt.Axis(labelExpr=_TIME_LABEL, labelOverlap=True, grid=False, tickCount=8),
     )
 
 
@@ -270,16 +305,22 @@ def _measure_axis(column: str, name: str, number_format: str, top: float | None)
 
 
 def _mark_layers(marks: pd.DataFrame) -> list[alt.Chart]:
-    """A vertical line and a label per moment; labels of releases and signals are on two levels."""
-    layers = []
+    """A vertical line and a label per moment, releases and signals on two levels; a triangle for a repeated signal."""
     tooltip = [
         alt.Tooltip("clock:N", title="Time"),
         alt.Tooltip("label:N", title="What"),
         alt.Tooltip("reason:N", title="Why"),
     ]
+    layers = []
+    repeated = marks[marks["kind"] == "repeated"]
+    if not repeated.empty:
+        triangles = alt.Chart(repeated).mark_point(
+            shape="triangle-down", size=32, filled=True, color=_SIGNAL_COLOUR, opacity=0.45
+        )
+        layers.append(triangles.encode(x=_time_axis(), y=alt.value(2), tooltip=tooltip))
     for kind, colour, dash, level in (
-        ("release", _RELEASE_COLOUR, [1, 0], 6),
-        ("signal", _SIGNAL_COLOUR, [5, 3], 20),
+        ("release", _RELEASE_COLOUR, [1, 0], 14),
+        ("signal", _SIGNAL_COLOUR, [5, 3], 28),
     ):
         chosen = marks[marks["kind"] == kind]
         if chosen.empty:
@@ -289,9 +330,8 @@ def _mark_layers(marks: pd.DataFrame) -> list[alt.Chart]:
             .mark_rule(color=colour, strokeDash=dash, strokeWidth=1.4)
             .encode(x=_time_axis(), tooltip=tooltip)
         )
-        for late in (False, True):
-            labelled = alt.Chart(chosen[chosen["late"] == late])
-            text = labelled.mark_text(
+        for late, labelled in chosen.groupby("late"):
+            text = alt.Chart(labelled).mark_text(
                 align="right" if late else "left",
                 dx=-4 if late else 4,
                 color=colour,
@@ -302,5 +342,8 @@ def _mark_layers(marks: pd.DataFrame) -> list[alt.Chart]:
     return layers
 
 
-def _layered(layers: list[Any]) -> alt.LayerChart:
-    return alt.LayerChart(layer=layers, height=_HEIGHT)
+def _layered(layers: list[alt.Chart], axis: Axis) -> alt.LayerChart:
+    """The layers over one time axis; nothing that lies outside of it widens it."""
+    first, *others = layers
+    first = first.encode(x=_time_axis(axis))
+    return alt.LayerChart(layer=[first, *others], height=_HEIGHT)

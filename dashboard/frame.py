@@ -2,10 +2,11 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import cached_reads as reads
 from dashboard.pictures import find_picture
@@ -58,6 +59,11 @@ def title(name: str, sentence: str) -> None:
     st.caption(sentence)
 
 
+def split_header(widths: Sequence[float]) -> Sequence[DeltaGenerator]:
+    """The first line of a screen: its name on the left, what can be chosen beside it."""
+    return st.columns(widths, vertical_alignment="bottom", gap="medium")
+
+
 def show_text(text: str) -> None:
     """Any text as it is; for sentences that contain what others wrote."""
     st.text(text)
@@ -108,7 +114,13 @@ def since_until(span_us: int) -> tuple[int, int]:
     return until_us - span_us, until_us
 
 
-def choose_row(table: pd.DataFrame, ids: Sequence[str], key: str, height: int = 420) -> str | None:
+def choose_row(
+    table: pd.DataFrame,
+    ids: Sequence[str],
+    key: str,
+    height: int = 420,
+    columns: dict[str, Any] | None = None,
+) -> str | None:
     """A table of which one row can be chosen; the id of that row, not its place, is kept.
 
     The key changes with the ids, so that a choice never slides to another row when rows are added.
@@ -121,6 +133,7 @@ def choose_row(table: pd.DataFrame, ids: Sequence[str], key: str, height: int = 
         height=min(height, 38 + 35 * max(len(table), 1)),
         on_select="rerun",
         selection_mode="single-row",
+        column_config=columns,
     )
     rows = event["selection"]["rows"]
     return ids[rows[0]] if rows and rows[0] < len(ids) else None

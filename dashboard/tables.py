@@ -14,6 +14,7 @@ from dashboard.wording import (
     ago,
     compact_json,
     cost,
+    describe_verdict,
     duration,
     full_moment,
     in_one_line,
@@ -91,8 +92,13 @@ def version_table(numbers: Mapping[str, tuple[Numbers, Number]], champion: str |
 
 
 def slice_table(windows: Sequence[Window]) -> pd.DataFrame:
-    """One row per slice and version, the largest first; shares are numbers, so that the reader can sort."""
-    rows = sorted((row for row in windows if row.n), key=lambda row: (-row.n, row.slice, row.version))
+    """One row per slice and version, the largest slice first; shares are numbers, so that the reader can sort."""
+    weights = Counter[str]()
+    for row in windows:
+        weights[row.slice] += row.n
+    rows = sorted(
+        (row for row in windows if row.n), key=lambda row: (-weights[row.slice], row.slice, row.version)
+    )
     n = np.array([row.n for row in rows], dtype=np.int64)
     k = np.array([row.n_edit + row.n_reject for row in rows], dtype=np.int64)
     low, high = rate_intervals(n, k)
@@ -173,6 +179,24 @@ def case_table(case: Case, example: Example | None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["", *(name or "Answer" for name in fields)])
 
 
+def group_quotes(vocs: Sequence[Voc]) -> list[tuple[Voc, int]]:
+    """The latest comment of each wording and how many have it, the most frequent first; `vocs` is latest first."""
+    latest: dict[str, Voc] = {}
+    counts = Counter[str]()
+    for voc in vocs:
+        wording = in_one_line(voc.text)
+        latest.setdefault(wording, voc)
+        counts[wording] += 1
+    return [(latest[wording], count) for wording, count in counts.most_common()]
+
+
+def interval_and_n(share: Number) -> str:
+    """`4.9–6.4 %, n 1,234`: what stands beside a share."""
+    if share.low is None or share.high is None:
+        return f"n{NBSP}{share.n:,}"
+    return f"{percent_range((share.low, share.high))}, n{NBSP}{share.n:,}"
+
+
 def answer_table(prediction: Prediction) -> pd.DataFrame:
     """What was shown and, where the user edited it, what it was corrected to; one field per column."""
     said = [("Shown", prediction.output)]
@@ -180,6 +204,27 @@ def answer_table(prediction: Prediction) -> pd.DataFrame:
         said.append(("Corrected", prediction.corrected))
     fields = _fields_of([value for _, value in said])
     rows = [(who, *(compact_json(_field(value, name)) for name in fields)) for who, value in said]
+    return pd.DataFrame(rows, columns=["", *(name or "Answer" for name in fields)])
+
+
+def label_table(item: BatchItem, prediction: Prediction | None) -> pd.DataFrame:
+    """What was shown for an item, what the user made of it, and its label, which marks the others wrong by ≠."""
+    said = []
+    if prediction is not None:
+        said.append(("Shown", prediction.output))
+        if prediction.action == "edit":
+            said.append(("Corrected", prediction.corrected))
+    fields = _fields_of([value for _, value in said] + [item.label])
+    rows = []
+    for who, value in said:
+        cells = []
+        for name in fields:
+            wrong = item.label is not None and _field(value, name) != _field(item.label, name)
+            cells.append(
+                f"≠ {compact_json(_field(value, name))}" if wrong else compact_json(_field(value, name))
+            )
+        rows.append((who, *cells))
+    rows.append(("Label", *(compact_json(_field(item.label, name)) for name in fields)))
     return pd.DataFrame(rows, columns=["", *(name or "Answer" for name in fields)])
 
 
@@ -232,12 +277,12 @@ def release_table(releases: Sequence[Release], zone: ZoneInfo) -> pd.DataFrame:
             "Version": [release.version for release in releases],
             "Action": [release.action for release in releases],
             "By": [release.who for release in releases],
-            "Why": [release.reason for release in releases],
+            "Why": [describe_verdict(release.reason) for release in releases],
         }
     )
 
 
-def voc_table(vocs: Sequence[Voc], zone: ZoneInfo, now_us: int) -> pd.DataFrame:
+def voc_table(vocs: Sequence[Voc], now_us: int) -> pd.DataFrame:
     """The inbox; line breaks become spaces, the detail has the whole text."""
     return pd.DataFrame(
         {
@@ -246,7 +291,6 @@ def voc_table(vocs: Sequence[Voc], zone: ZoneInfo, now_us: int) -> pd.DataFrame:
             "Status": [voc.status for voc in vocs],
             "Said": [in_one_line(voc.text) for voc in vocs],
             "Model": [voc.model or NOTHING for voc in vocs],
-            "Time": [full_moment(voc.time_us, zone) for voc in vocs],
         }
     )
 
@@ -287,14 +331,11 @@ def item_table(items: Sequence[BatchItem]) -> pd.DataFrame:
     """The items of a batch with the reasons why each was chosen."""
     return pd.DataFrame(
         {
-            "Prediction": [item.prediction_id for item in items],
+            "Prediction": [short_id(item.prediction_id) for item in items],
             "Part": [item.part for item in items],
-            "Why": ["; ".join(item.reasons) for item in items],
+            "Why": ["; ".join(reason.rstrip(".") for reason in item.reasons) for item in items],
             "Score": [item.score for item in items],
-            "Label": [compact_json(item.label) for item in items],
             "Flags": [", ".join(item.flags) for item in items],
-            "Labeler": [item.labeler or NOTHING for item in items],
-            "Group": [item.group for item in items],
         }
     )
 

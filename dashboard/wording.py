@@ -2,7 +2,7 @@
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -28,6 +28,10 @@ STEPS: dict[Step, str] = {
     "judged": "Verdict",
     "released": "Released",
 }
+
+
+_UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z")
+_VERDICT = re.compile(r"^(?:Promote|Keep) \S+: ")
 
 
 def local_time(time_us: int, zone: ZoneInfo) -> datetime:
@@ -147,13 +151,34 @@ def visible_bytes(raw: bytes) -> str:
     )
 
 
+def with_local_times(text: str, zone: ZoneInfo, now_us: int) -> str:
+    """`text` with each time that a process wrote in UTC (`2026-11-23T05:02:07Z`) as the reader's clock shows it."""
+
+    def as_local(found: re.Match[str]) -> str:
+        return moment(int(datetime.fromisoformat(found[0]).timestamp() * 1_000_000), zone, now_us)
+
+    return _UTC_TIME.sub(as_local, text)
+
+
+def describe_verdict(reason: str) -> str:
+    """The reason of a verdict without the verdict before it: `Promote 2: on 178 …` becomes `On 178 …`."""
+    said = _VERDICT.sub("", reason)
+    return said[:1].upper() + said[1:]
+
+
 def describe_evidence(step: RunStep) -> str:
-    """The evidence of one arrow in a line; nested values and hashes are left to the full view."""
+    """The evidence of one arrow in a line; ids, hashes and nested values are left to the full view."""
+    known = {name: value for name, value in step.evidence.items() if value is not None}
+    sentence = _SENTENCES.get(step.step)
+    if sentence is not None and sentence[0] <= known.keys():
+        return sentence[1](known)
     said = []
-    for name, value in step.evidence.items():
+    for name, value in known.items():
+        if name.endswith(("_us", "id", "sha256", "hash")):
+            continue
         if isinstance(value, (dict, list)):
             said.append(f"{name.replace('_', ' ')}: {len(value)}")
-        elif value is not None:
+        else:
             shown = f"{value:.4g}" if isinstance(value, float) else compact_json(value)
             said.append(f"{name.replace('_', ' ')}: {shown if ' ' in shown else shorten(shown, 25)}")
     return ", ".join(said)
@@ -161,32 +186,49 @@ def describe_evidence(step: RunStep) -> str:
 
 def describe_loop(
     champion: str | None,
-    signal: Signal | None,
+    signals: Sequence[Signal],
     runs: Sequence[Run],
     batch: Batch | None,
     zone: ZoneInfo,
     now_us: int,
 ) -> str:
-    """What the loop is doing now, in a sentence.
+    """What the loop is doing now, in a sentence or two.
 
-    `signal` is the model's latest, `runs` its runs, latest first, `batch` what the latest run waits for.
+    `signals` are the model's, latest first, with that which opened the latest run; `runs` its runs, latest
+    first; `batch` is what the latest run waits for.
     """
     run = runs[0] if runs else None
     if run is not None and run.decided_us is None and run.status in ("waiting", "requested", "training"):
-        return f"{_describe_cause(run, signal, zone, now_us)} {_describe_wait(run, batch)}"
-    if signal is not None and (run is None or signal.time_us > (run.decided_us or 0)):
-        return f"{_describe_signal(signal, zone, now_us)}; no run was opened: {signal.reason}"
-    if run is not None and run.decided_us is not None:
-        return _describe_end(run, zone, now_us)
+        return f"{_describe_cause(run, signals, zone, now_us)} {_describe_wait(run, batch)}"
+    decided_us = run.decided_us or run.opened_us if run is not None else 0
+    unanswered = [signal for signal in signals if signal.time_us > decided_us]
+    said = []
+    if run is not None:
+        said.append(_describe_end(run, zone, now_us))
+    if unanswered:
+        said.append(_describe_unanswered(unanswered, run is not None, zone, now_us))
+    if said:
+        return " ".join(said)
     if champion is None:
         return "No version is released yet; the loop starts with the first release."
     return f"No signal so far: version {champion} is watched, and corrections stay within what is allowed."
 
 
-def _describe_cause(run: Run, signal: Signal | None, zone: ZoneInfo, now_us: int) -> str:
-    if signal is not None and signal.id == run.signal_id:
-        return f"{_describe_signal(signal, zone, now_us)};"
-    return f"Asked for at {moment(run.opened_us, zone, now_us)}: {run.reason.rstrip('.')};"
+def _describe_cause(run: Run, signals: Sequence[Signal], zone: ZoneInfo, now_us: int) -> str:
+    cause = next((signal for signal in signals if signal.id == run.signal_id), None)
+    if cause is not None:
+        return f"{_describe_signal(cause, zone, now_us)};"
+    reason = with_local_times(run.reason.rstrip("."), zone, now_us)
+    return f"Asked for at {moment(run.opened_us, zone, now_us)}: {reason};"
+
+
+def _describe_unanswered(signals: Sequence[Signal], after_run: bool, zone: ZoneInfo, now_us: int) -> str:
+    count = "a signal" if len(signals) == 1 else f"{len(signals):,} signals"
+    latest = _describe_signal(signals[0], zone, now_us)
+    if after_run:
+        latest = f"Since then {count}; the latest: {latest[0].lower()}{latest[1:]}"
+    why = re.split(r"(?<=\.) ", signals[0].reason)[-1]
+    return f"{latest}; no run was opened: {with_local_times(why, zone, now_us)}"
 
 
 def _describe_signal(signal: Signal, zone: ZoneInfo, now_us: int) -> str:
@@ -222,9 +264,66 @@ def _describe_end(run: Run, zone: ZoneInfo, now_us: int) -> str:
         result = f"{name} failed at {when}"
     else:
         result = f"{name} ended at {when}: version {run.champion} was kept"
-    return f"{result}. {run.verdict_reason}" if run.verdict_reason else f"{result}."
+    return f"{result}. {describe_verdict(run.verdict_reason)}" if run.verdict_reason else f"{result}."
 
 
 def _three_figures(value: float) -> str:
     decimals = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:,.{decimals}f}"
+
+
+def _say_cost(evidence: Mapping[str, Any]) -> str:
+    price, currency = evidence.get("cost"), evidence.get("currency")
+    return "" if price is None else f" for {price}" + (f" {currency}" if currency else "")
+
+
+def _say_opened(evidence: Mapping[str, Any]) -> str:
+    n, k = evidence["n_events"], evidence["n_corrections"]
+    ceiling = evidence.get("ceiling")
+    allowed = f", where {percent(ceiling)} was allowed" if ceiling is not None else ""
+    return f"{k:,} of {n:,} predictions were corrected{allowed}"
+
+
+def _say_ordered(evidence: Mapping[str, Any]) -> str:
+    parts = evidence.get("parts")
+    composed = (
+        ": " + ", ".join(f"{count:,} {part}" for part, count in sorted(parts.items(), key=lambda kv: -kv[1]))
+        if isinstance(parts, Mapping)
+        else ""
+    )
+    return f"{evidence['quantity']:,} predictions{_say_cost(evidence)}{composed}"
+
+
+def _say_frozen(evidence: Mapping[str, Any]) -> str:
+    return f"{evidence['training']:,} examples to learn from, {evidence['evaluation']:,} to be judged by"
+
+
+def _say_trained(evidence: Mapping[str, Any]) -> str:
+    return f"{evidence['steps']:,} steps in {evidence['seconds']:.0f}{NBSP}s on {evidence['device']}"
+
+
+def _say_scored(evidence: Mapping[str, Any]) -> str:
+    champion, candidate = evidence["champion_wrong"], evidence["candidate_wrong"]
+    return f"of {evidence['n']:,} frozen examples the champion is wrong on {champion:,}, the candidate on {candidate:,}"
+
+
+#: How the evidence of an arrow is said, where it has what the sentence needs.
+_SENTENCES: Mapping[Step, tuple[set[str], Callable[[Mapping[str, Any]], str]]] = {
+    "opened": ({"n_events", "n_corrections"}, _say_opened),
+    "ordered": ({"quantity"}, _say_ordered),
+    "labelled": (
+        {"training", "evaluation"},
+        lambda known: (
+            f"{known['training']:,} to learn from, {known['evaluation']:,} to be judged by{_say_cost(known)}"
+        ),
+    ),
+    "requested": ({"run_id"}, lambda _known: "told to the trainers"),
+    "frozen": ({"training", "evaluation"}, _say_frozen),
+    "trained": ({"steps", "seconds", "device"}, _say_trained),
+    "scored": ({"n", "champion_wrong", "candidate_wrong"}, _say_scored),
+    "judged": ({"reason"}, lambda known: describe_verdict(known["reason"])),
+    "released": (
+        {"version", "instead_of", "who"},
+        lambda known: f"version {known['version']} instead of {known['instead_of']}, by {known['who']}",
+    ),
+}

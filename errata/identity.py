@@ -2,6 +2,10 @@
 
 import os
 import time
+from collections.abc import Callable
+
+#: Makes an id at a time in microseconds; `new_id`, or in tests something that counts.
+NewId = Callable[[int], str]
 
 _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62

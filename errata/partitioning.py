@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 from errata.events import Data, FeedbackData, PredictionData, VocData
 from errata.topics import FEEDBACK, PREDICTIONS, VOC
 
-_TOPICS: Final[dict[type[Data], str]] = {PredictionData: PREDICTIONS, FeedbackData: FEEDBACK, VocData: VOC}
+#: The topic of each kind of event.
+TOPIC_OF: Final[dict[type[Data], str]] = {PredictionData: PREDICTIONS, FeedbackData: FEEDBACK, VocData: VOC}
 _MULTIPLIER = 0x5BD1E995
 _SEED = 0x9747B28C
 _MASK = 0xFFFF_FFFF
@@ -54,7 +55,7 @@ class Record(NamedTuple):
 
 def topic_of(data: Data) -> str:
     """The topic of an event, by its data."""
-    return _TOPICS[type(data)]
+    return TOPIC_OF[type(data)]
 
 
 def gather(

@@ -12,12 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
-from errata.events import FEEDBACK_V1, PREDICTION_V1, TYPES, VOC_V1
-from errata.topics import FEEDBACK, PREDICTIONS, VOC
+from errata.events import TYPES
+from errata.partitioning import TOPIC_OF
 from errata.wire import BATCH_TYPE, JSON_TYPE, STRUCTURED_TYPE
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_TOPICS: Final = {PREDICTION_V1: PREDICTIONS, FEEDBACK_V1: FEEDBACK, VOC_V1: VOC}
 
 
 def write_schemas(directory: Path) -> list[Path]:
@@ -45,14 +44,15 @@ def describe_topics() -> dict[str, Any]:
     operations: dict[str, Any] = {}
     messages: dict[str, Any] = {}
     schemas: dict[str, Any] = {}
-    for name, topic in _TOPICS.items():
+    for name, struct in TYPES.items():
+        topic = TOPIC_OF[struct]
         envelope, definitions = _describe(name, "#/components/schemas/{name}")
         schemas |= {**definitions, name: envelope}
         messages[name] = {
             "name": name,
             "contentType": STRUCTURED_TYPE,
             "payload": {"$ref": f"#/components/schemas/{name}"},
-            "summary": TYPES[name].__doc__,
+            "summary": struct.__doc__,
             "description": (
                 f"A record holds one event ({STRUCTURED_TYPE}), an array of them ({BATCH_TYPE}), or the `data` "
                 f"alone ({JSON_TYPE}) with the attributes in ce_ headers."

@@ -101,8 +101,6 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     #: `package.module:attribute` of an object that satisfies retrain.trainer.Trainer.
     trainer: str = ""
-    #: Starts every random choice of a run, so that it can be repeated.
-    seed: int = 0
     #: Optimiser steps of a run.
     steps: int = 1500
     #: Examples in one minibatch.
@@ -117,8 +115,6 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     task: Task = Task()
     #: The label configuration of Label Studio; a text area over the input unless given.
     label_config: str = ""
-    #: Feedback up to this long after the prediction is attributed to it; then silence is final.
-    maturation_seconds: float = 604_800.0
     detector: Detector = Detector()
     trigger: Trigger = Trigger()
     mining: Mining = Mining()
@@ -245,6 +241,8 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise SettingsError(f"no settings file at {path}: create it or leave out --settings") from None
+        except OSError as error:
+            raise SettingsError(f"{path} can't be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path} is not valid TOML: {error}") from error
     for name, value in sorted(environ.items()):

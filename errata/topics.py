@@ -47,13 +47,18 @@ def kafka_options(broker: Broker) -> dict[str, Any]:
     }
     if broker.ca_file:
         options["ssl_cafile"] = broker.ca_file
-    if broker.security_protocol == "SASL_SSL":
-        options |= {
-            "sasl_mechanism": broker.sasl_mechanism,
-            "sasl_plain_username": broker.username,
-            "sasl_plain_password": broker.password,
-        }
-    return options
+    return options | sasl_options(broker)
+
+
+def sasl_options(broker: Broker) -> dict[str, Any]:
+    """Who we are to this broker, in the words that kafka-python and aiokafka share; nothing without a password."""
+    if broker.security_protocol != "SASL_SSL":
+        return {}
+    return {
+        "sasl_mechanism": broker.sasl_mechanism,
+        "sasl_plain_username": broker.username,
+        "sasl_plain_password": broker.password,
+    }
 
 
 def check_broker(broker: Broker, timeout_seconds: float = 10.0) -> None:

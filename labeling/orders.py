@@ -6,7 +6,7 @@ draft_batch (a person) ─ order_batch ──┴► ordered ─ deliver ──�
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from errata.identity import NewId
 from errata.settings import Mining, Settings
 from errata.topics import BATCH_ORDERED, RETRAIN, RUN_REQUESTED, SIGNALS
 from labeling.mining import compose_batch, role_of
@@ -28,8 +29,6 @@ log = logging.getLogger(__name__)
 POOL: Final = 50_000
 #: VOC rated higher than this is no complaint.
 WORST_PRAISE: Final = 6
-
-NewId = Callable[[int], str]
 
 
 @dataclass(frozen=True, slots=True)

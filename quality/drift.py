@@ -1,4 +1,4 @@
-"""When the correction rate of a version has drifted: a batched e-Shiryaev-Roberts detector.
+"""When the correction rate of a version has drifted: an e-Shiryaev-Roberts detector, fed by spans.
 
 The reference rate is learnt from the first matured predictions; its upper confidence bound, raised by the
 tolerance, is the ceiling p0. Evidence against "the rate is at most p0" starts anew with every prediction, and
@@ -6,11 +6,11 @@ for each alternative r the sum over all starts of their likelihood ratios is
 
     R_r <- (R_r + n) (p1/p0)^k ((1-p1)/(1-p0))^(n-k),    p1 = r p0,
 
-after a batch with k corrections among n predictions. With M the mean of R_r over the alternatives,
+after a span with k corrections among n predictions. With M the mean of R_r over the alternatives,
 A x alarms + M - predictions is a supermartingale under any dependence on the past. So alarms at M >= A, each
 followed by R = 0, are false at most once in A predictions on average, at any time and however often one looks
 (Shin, Ramdas and Rinaldo, E-detectors, New England Journal of Statistics in Data Science 2023). Only sums
-count, so neither the order within a batch nor a replay can change the result.
+count, so neither the order within a span nor a replay can change the result.
 """
 
 import functools
@@ -46,9 +46,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class DetectorState:
-    """All that a detector remembers of the batches it has seen, per alternative where a tuple."""
+    """All that a detector remembers of the spans it has seen, per alternative where a tuple."""
 
-    #: Logarithm of R_r; minus infinity before the first batch and after an alarm.
+    #: Logarithm of R_r; minus infinity before the first span and after an alarm.
     log_r: tuple[float, ...] = _NO_EVIDENCE
     #: Predictions and corrections since the reference was complete.
     n: int = 0
@@ -58,7 +58,7 @@ class DetectorState:
     #: The rate that counts as no drift; None while the reference is incomplete.
     ceiling: float | None = None
     #: Log-likelihood gain of each alternative over the ceiling since it was last 0 (Page's CUSUM), and the
-    #: predictions, corrections and start of the batches since then.
+    #: predictions, corrections and start of the spans since then.
     gain: tuple[float, ...] = (0.0,) * len(ALTERNATIVES)
     gain_n: tuple[int, ...] = _NOTHING
     gain_k: tuple[int, ...] = _NOTHING
@@ -103,7 +103,7 @@ class DetectorState:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a batch did: the next state, the evidence before any restart, and what it says."""
+    """What a span did: the next state, the evidence before any restart, and what it says."""
 
     state: DetectorState
     #: log M; minus infinity while the reference is incomplete.
@@ -117,12 +117,12 @@ def update(
 ) -> Update:
     """Take in `n` matured predictions, `k` of them corrected, the first of which was made at `start_us`.
 
-    The predictions of a batch must be chosen without regard to their outcomes, for example by the time at
-    which they matured. Until `detector.reference_predictions` are reached, batches go to the reference alone.
+    The predictions of a span must be chosen without regard to their outcomes, for example by the time at
+    which they matured. Until `detector.reference_predictions` are reached, spans go to the reference alone.
     Raises ValueError unless 0 <= k <= n.
     """
     if not 0 <= k <= n:
-        raise ValueError(f"a batch needs 0 <= k <= n, not k = {k} and n = {n}")
+        raise ValueError(f"a span needs 0 <= k <= n, not k = {k} and n = {n}")
     ceiling = state.ceiling
     if ceiling is None:
         return Update(_collect_reference(state, n, k, detector), -math.inf, False, None)

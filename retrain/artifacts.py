@@ -12,9 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from errata.errors import Malformed
-
-WEIGHTS = "weights.safetensors"
-DESCRIPTION = "network.json"
+from errata.resolver import DESCRIPTION, WEIGHTS
 
 
 def write_artifact(

@@ -7,12 +7,12 @@ A process that dies between the two leaves an old champion.json; `publish_champi
 """
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from errata.errors import Malformed
 from errata.events import encode_json
+from errata.identity import NewId
 from errata.resolver import CHAMPION
 from errata.topics import SIGNALS, VERSION_RELEASED
 from retrain.artifacts import artifact_sha256, write_atomically
@@ -20,8 +20,6 @@ from storage import outbox, releases, runs
 from storage.database import Database
 from storage.errors import Conflict
 from storage.records import Release, RunStep, Version
-
-NewId = Callable[[int], str]
 
 
 def register(

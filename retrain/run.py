@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from errata.errors import Fenced, Malformed, Unavailable
+from errata.identity import NewId
 from errata.settings import Model, Settings, find_model
 from retrain.artifacts import artifact_sha256
 from retrain.datasets import freeze, split_samples
@@ -50,7 +51,7 @@ class Work:
     trainer: Trainer
     device: torch.device
     now_us: Callable[[], int]
-    new_id: Callable[[int], str]
+    new_id: NewId
     progress: Progress
 
 
@@ -61,7 +62,7 @@ def carry_out(
     *,
     device: torch.device,
     now_us: Callable[[], int],
-    new_id: Callable[[int], str],
+    new_id: NewId,
     holder: str,
     progress: Progress,
 ) -> Run:

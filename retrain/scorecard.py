@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,12 @@ from errata.errors import Malformed
 from errata.settings import Task
 from quality.distances import PPM, measure_distance
 from retrain.trainer import Network
-from storage.records import Case, Example, Scorecard
+from storage.records import Case, Change, Example, Portion, Scorecard
 
-BATCH: Final = 64
+AT_ONCE: Final = 64
 #: Single calls that are timed, after some that warm up.
 TIMED_CALLS: Final = 100
 WARM_UP_CALLS: Final = 3
-
-Part = Literal["all", "before", "after"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class Measurement:
     distance_ppm: npt.NDArray[np.int64]
     latency_us_p50: int | None
     latency_us_p95: int | None
-    #: Examples per second in batches of BATCH.
+    #: Examples per second answered AT_ONCE at a time.
     per_second: float | None
 
 
@@ -50,8 +48,8 @@ def measure(
     latencies_us = _time_calls(network, [example.input for example in examples[:TIMED_CALLS]], clock_ns)
     start_ns = clock_ns()
     outputs: list[Any] = []
-    for first in range(0, len(examples), BATCH):
-        outputs += _answer(network, [example.input for example in examples[first : first + BATCH]])
+    for first in range(0, len(examples), AT_ONCE):
+        outputs += _answer(network, [example.input for example in examples[first : first + AT_ONCE]])
     seconds = max(clock_ns() - start_ns, 1) / 1e9
     distances = [
         _distance(task, output, example.label) for output, example in zip(outputs, examples, strict=True)
@@ -69,7 +67,7 @@ def make_scorecards(
     run_id: str, version: str, measured: Measurement, is_new: npt.NDArray[np.bool_]
 ) -> list[Scorecard]:
     """The scorecards of all examples, of those from before the change and of those from after it."""
-    parts: list[tuple[Part, npt.NDArray[np.bool_]]] = [
+    parts: list[tuple[Portion, npt.NDArray[np.bool_]]] = [
         ("all", np.ones(len(is_new), bool)),
         ("before", ~is_new),
         ("after", is_new),
@@ -110,9 +108,7 @@ def make_cases(
     ]
 
 
-def _name_change(
-    champion_ppm: int, candidate_ppm: int
-) -> Literal["fixed", "broken", "still_wrong", "still_right"]:
+def _name_change(champion_ppm: int, candidate_ppm: int) -> Change:
     if champion_ppm:
         return "still_wrong" if candidate_ppm else "fixed"
     return "broken" if candidate_ppm else "still_right"

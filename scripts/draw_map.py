@@ -32,7 +32,6 @@ ROOMS = {
     "schemas/": "JSON Schema and AsyncAPI of the events, generated",
     "docs/": "pages and pictures",
     "deploy/": "what docker-compose.yml mounts",
-    ".streamlit/": "how the dashboard looks",
     ".ci/": "what has to pass before a change lands",
 }
 #: Rooms of which the map shows no files: tests mirror the other rooms.

@@ -1,14 +1,13 @@
 """Labeling batches: what was ordered from the labelers, why, at what price, and what came back."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from errata.errors import Malformed
-from errata.events import encode_json
 from storage.errors import Conflict, NotFound
+from storage.json_text import from_text, from_text_or_none, to_text, to_text_or_none
 from storage.records import Batch, BatchItem, BatchStatus, Label
 from storage.tables import batch_items, batches
 
@@ -42,7 +41,7 @@ def create_batch(c: Connection, batch: Batch, items: Sequence[BatchItem]) -> Non
             currency=batch.currency,
             guide=batch.guide,
             guide_version=batch.guide_version,
-            policy=_to_json(batch.policy),
+            policy=to_text(batch.policy),
             reason=batch.reason,
             created_us=batch.created_us,
         )
@@ -52,7 +51,7 @@ def create_batch(c: Connection, batch: Batch, items: Sequence[BatchItem]) -> Non
             "batch_id": batch.id,
             "prediction_id": item.prediction_id,
             "part": item.part,
-            "reasons": _to_json(item.reasons),
+            "reasons": to_text(item.reasons),
             "score": item.score,
             "inclusion": item.inclusion,
             "group": item.group,
@@ -89,12 +88,12 @@ def read_items(c: Connection, batch_id: str) -> list[BatchItem]:
         BatchItem(
             prediction_id=row.prediction_id,
             part=row.part,
-            reasons=msgspec.json.decode(row.reasons),
+            reasons=from_text(row.reasons),
             score=row.score,
             inclusion=row.inclusion,
             group=row.group,
-            label=None if row.label is None else msgspec.json.decode(row.label),
-            flags=[] if row.flags is None else msgspec.json.decode(row.flags),
+            label=from_text_or_none(row.label),
+            flags=from_text_or_none(row.flags) or [],
             labeler=row.labeler,
             labeled_us=row.labeled_us,
         )
@@ -145,8 +144,8 @@ def put_labels(c: Connection, batch_id: str, labels: Sequence[Label]) -> None:
             update(batch_items)
             .where(batch_items.c.batch_id == batch_id, batch_items.c.prediction_id == label.prediction_id)
             .values(
-                label=None if label.label is None else _to_json(label.label),
-                flags=_to_json(label.flags),
+                label=to_text_or_none(label.label),
+                flags=to_text(label.flags),
                 labeler=label.labeler,
                 labeled_us=label.labeled_us,
             )
@@ -172,7 +171,7 @@ def _read_batches(c: Connection, *conditions: ColumnElement[bool]) -> list[Batch
             currency=row.currency,
             guide=row.guide,
             guide_version=row.guide_version,
-            policy=msgspec.json.decode(row.policy),
+            policy=from_text(row.policy),
             reason=row.reason,
             created_us=row.created_us,
             ordered_us=row.ordered_us,
@@ -182,7 +181,3 @@ def _read_batches(c: Connection, *conditions: ColumnElement[bool]) -> list[Batch
         )
         for row in c.execute(query.order_by(batches.c.created_us.desc(), batches.c.id.desc()))
     ]
-
-
-def _to_json(value: Any) -> str:
-    return encode_json(value).decode()

@@ -1,6 +1,6 @@
 """Dead letters: what could not be used, and why. Nothing is lost: it can be sent again from here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from sqlalchemy import Connection, func, select
@@ -26,6 +26,15 @@ def list_dead_letters(c: Connection, *, reason: str | None = None, limit: int = 
     if reason is not None:
         wanted = wanted.where(_d.reason == reason)
     return [DeadLetter(**row) for row in c.execute(wanted).mappings()]
+
+
+def read_waiting(c: Connection, *, reason: str | None = None) -> Iterator[DeadLetter]:
+    """The dead letters that were not sent again yet, the oldest first, read as they are asked for."""
+    wanted = select(dead_letters).where(_d.replayed_us.is_(None)).order_by(_d.stored_us, *_KEYS)
+    if reason is not None:
+        wanted = wanted.where(_d.reason == reason)
+    for row in c.execute(wanted, execution_options={"yield_per": 200}).mappings():
+        yield DeadLetter(**row)
 
 
 def get_dead_letter(c: Connection, topic: str, partition: int, offset: int, position: int = 0) -> DeadLetter:

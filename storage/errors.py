@@ -1,4 +1,4 @@
-"""Storage raises the errors of errata/errors.py: driver errors become Unavailable."""
+"""What storage adds to errata/errors.py: a name that is not there, a step that what is stored does not allow."""
 
 from errata.errors import Malformed
 

@@ -3,12 +3,11 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, Row, func, select
 
-from errata.events import encode_json
 from storage.errors import Conflict, NotFound
 from storage.insertion import insert_new, is_one_of
+from storage.json_text import from_text, to_text
 from storage.records import Dataset, Example, Role
 from storage.tables import dataset_examples, datasets, examples
 
@@ -25,8 +24,8 @@ def put_examples(c: Connection, new: Sequence[Example]) -> None:
             {
                 "id": example.id,
                 "model": example.model,
-                "input": encode_json(example.input).decode(),
-                "label": encode_json(example.label).decode(),
+                "input": to_text(example.input),
+                "label": to_text(example.label),
                 "group": example.group,
                 "role": example.role,
                 "part": example.part,
@@ -136,8 +135,8 @@ def _to_example(row: Row[Any]) -> Example:
     return Example(
         id=row.id,
         model=row.model,
-        input=msgspec.json.decode(row.input),
-        label=msgspec.json.decode(row.label),
+        input=from_text(row.input),
+        label=from_text(row.label),
         group=row.group,
         role=row.role,
         part=row.part,

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from errata.events import Event, FeedbackData, PredictionData, VocData, encode_json
+from errata.events import Event, FeedbackData, PredictionData, VocData
+from storage.json_text import to_text, to_text_or_none
 
 
 def prediction_row(event: Event, slices: list[str], shard: int, now_us: int) -> dict[str, Any]:
@@ -14,15 +15,15 @@ def prediction_row(event: Event, slices: list[str], shard: int, now_us: int) -> 
         "model": data.model,
         "version": data.version,
         "time_us": event.time_us,
-        "output": _text(data.output),
+        "output": to_text(data.output),
         "confidence": data.confidence,
-        "probabilities": _text_or_none(data.probabilities),
-        "input": _text_or_none(data.input),
+        "probabilities": to_text_or_none(data.probabilities),
+        "input": to_text_or_none(data.input),
         "input_uri": data.input_uri,
-        "features": _text_or_none(data.features),
+        "features": to_text_or_none(data.features),
         "latency_us": _microseconds(data.latency_ms),
-        "tags": _text(data.tags),
-        "slices": _text(slices),
+        "tags": to_text(data.tags),
+        "slices": to_text(slices),
         "subject": data.subject,
         "session": data.session,
         "source": event.source,
@@ -39,7 +40,7 @@ def feedback_row(event: Event, shard: int, now_us: int) -> dict[str, Any]:
         "id": event.id,
         "prediction_id": data.prediction_id,
         "action": data.action,
-        "corrected": _text_or_none(data.corrected),
+        "corrected": to_text_or_none(data.corrected),
         "time_us": event.time_us,
         "display_us": _microseconds(data.display_ms),
         "who_kind": data.who.kind,
@@ -63,21 +64,13 @@ def voc_row(event: Event, now_us: int) -> dict[str, Any]:
         "time_us": event.time_us,
         "prediction_id": data.prediction_id,
         "model": data.model,
-        "tags": _text(data.tags),
+        "tags": to_text(data.tags),
         "subject": data.subject,
         "status": "new",
         "theme": None,
         "source": event.source,
         "stored_us": now_us,
     }
-
-
-def _text(value: Any) -> str:
-    return encode_json(value).decode()
-
-
-def _text_or_none(value: Any) -> str | None:
-    return None if value is None else _text(value)
 
 
 def _microseconds(milliseconds: float | None) -> int | None:

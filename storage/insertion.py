@@ -66,6 +66,16 @@ def is_one_of(c: Connection, tested: Column[Any], values: Sequence[Any]) -> Colu
     return tested.in_(select(listed.c[tested.name]))
 
 
+def in_span(tested: Column[int], since_us: int | None, until_us: int | None) -> list[ColumnElement[bool]]:
+    """`since_us` <= `tested` < `until_us`, as conditions; a side that is None is open."""
+    conditions = []
+    if since_us is not None:
+        conditions.append(tested >= since_us)
+    if until_us is not None:
+        conditions.append(tested < until_us)
+    return conditions
+
+
 def list_keys(c: Connection, columns: Sequence[Column[Any]], keys: Sequence[tuple[Any, ...]]) -> FromClause:
     """A table named `listed` with `columns` and one row for each of `keys`, to join with."""
     names = [each.name for each in columns]

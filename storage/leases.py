@@ -1,4 +1,4 @@
-"""Leases: a timer that runs once however many workers there are."""
+"""Leases: one process at a time runs a timer or carries out a run, however many there are."""
 
 from sqlalchemy import or_
 

@@ -28,9 +28,7 @@ class PartitionIntake:
 def read_ledger_summary(c: Connection) -> list[PartitionIntake]:
     """One row per partition that ever gave something, by topic and partition."""
     ledger, position = intake_ledger.c, intake_positions.c
-    sums = [
-        func.sum(ledger[name]).label(name) for name in ("n_records", "n", "n_new", "n_duplicate", "n_dead")
-    ]
+    sums = [func.sum(ledger[name]).label(name) for name in _SUMS]
     query = (
         select(
             ledger.topic,

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from errata.events import encode_json
 from storage.database import Database
 from storage.insertion import insert_new, is_one_of
+from storage.json_text import to_text
 from storage.tables import outbox
 
 
@@ -26,7 +26,7 @@ class Unsent:
 
 def put(c: Connection, topic: str, key: str, type: str, data: Any, now_us: int, id: str) -> None:  # noqa: A002
     """Leave a message to be sent. A second message with the same `id` is the same message, and is ignored."""
-    row = {"id": id, "topic": topic, "key": key, "type": type, "data": encode_json(data).decode()}
+    row = {"id": id, "topic": topic, "key": key, "type": type, "data": to_text(data)}
     insert_new(c, outbox, [{**row, "stored_us": now_us, "sent_us": None}])
 
 

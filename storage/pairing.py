@@ -19,6 +19,7 @@ from quality.distances import measure_distance
 from quality.outcomes import FeedbackFact, effective
 from quality.windows import of_outcome, subtract
 from storage.insertion import is_one_of, put_rows
+from storage.json_text import from_text
 from storage.tables import feedback, outcomes, predictions
 from storage.windows import Addition, place_of
 
@@ -28,8 +29,6 @@ COUNTED: Final = "user"
 
 #: A row of a query, whatever its columns.
 _Row = Row[*tuple[Any, ...]]
-
-_read_json: Final = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +137,11 @@ def _as_row(prediction: _Row, fact: FeedbackFact) -> dict[str, Any]:
 
 def _measure(task: Task, shown: str, corrected: str) -> int | None:
     try:
-        return measure_distance(task, _read_json(shown), _read_json(corrected))
+        return measure_distance(task, from_text(shown), from_text(corrected))
     except Malformed:
         return None
 
 
 def _canonical(text: str) -> bytes:
     """One form for JSON texts of the same value."""
-    return msgspec.json.encode(_read_json(text), order="sorted")
+    return msgspec.json.encode(from_text(text), order="sorted")

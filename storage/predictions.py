@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select
 
-from errata.events import encode_json
+from quality.outcomes import Action
 from storage.errors import NotFound
-from storage.records import Action, Prediction
+from storage.insertion import in_span
+from storage.json_text import from_text_or_none, to_text
+from storage.records import Prediction
 from storage.slices import ALL
 from storage.tables import feedback, outcomes, predictions
 
-_read_json: Final = msgspec.json.Decoder().decode
 _JSON: Final = ("output", "input", "features", "tags", "corrected")
 
 
@@ -40,7 +40,7 @@ def read_predictions(
     wanted = _with_outcomes().where(p.model == model, in_slice(c, slice))
     if version is not None:
         wanted = wanted.where(p.version == version)
-    wanted = wanted.where(*_between(since_us, until_us))
+    wanted = wanted.where(*in_span(p.time_us, since_us, until_us))
     if action is not None:
         wanted = wanted.where(outcomes.c.action == action)
     latest = wanted.order_by(p.time_us.desc(), p.id.desc()).limit(limit)
@@ -61,7 +61,7 @@ def count_predictions(
     wanted = select(func.count()).select_from(predictions).where(p.model == model, in_slice(c, slice))
     if not_version is not None:
         wanted = wanted.where(p.version != not_version)
-    return c.scalar(wanted.where(*_between(since_us, until_us))) or 0
+    return c.scalar(wanted.where(*in_span(p.time_us, since_us, until_us))) or 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +115,7 @@ def in_slice(c: Connection, slice: str) -> ColumnElement[bool]:  # noqa: A002
     # A name in its quotes occurs in a JSON list of names only as an element. LIKE would ignore case on
     # SQLite.
     find = func.strpos if c.dialect.name == "postgresql" else func.instr
-    return find(predictions.c.slices, encode_json(slice).decode()) > 0
-
-
-def _between(since_us: int | None, until_us: int | None) -> list[ColumnElement[bool]]:
-    conditions = []
-    if since_us is not None:
-        conditions.append(predictions.c.time_us >= since_us)
-    if until_us is not None:
-        conditions.append(predictions.c.time_us < until_us)
-    return conditions
+    return find(predictions.c.slices, to_text(slice)) > 0
 
 
 def _with_outcomes() -> Select[Any]:
@@ -138,5 +129,5 @@ def _with_outcomes() -> Select[Any]:
 
 
 def _as_record(row: RowMapping) -> Prediction:
-    decoded = {name: None if row[name] is None else _read_json(row[name]) for name in _JSON}
+    decoded = {name: from_text_or_none(row[name]) for name in _JSON}
     return Prediction(**{**row, **decoded})

@@ -7,11 +7,15 @@ decoded.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Action = Literal["edit", "accept", "reject"]
+from quality.outcomes import Action
+
 BatchStatus = Literal["draft", "ordered", "delivered", "accepted", "rejected"]
 RunStatus = Literal["waiting", "requested", "training", "promoted", "kept", "failed"]
 Part = Literal["founding", "audit", "evaluation", "corrected", "uncertain", "diverse"]
 Role = Literal["training", "evaluation"]
+Change = Literal["fixed", "broken", "still_wrong", "still_right"]
+#: Which frozen examples a scorecard is about: those from before the change, from after it, or all.
+Portion = Literal["all", "before", "after"]
 Step = Literal[
     "opened", "ordered", "labelled", "requested", "frozen", "trained", "scored", "judged", "released"
 ]
@@ -232,11 +236,11 @@ class RunStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scorecard:
-    """Measurements of a version on frozen examples; `part` is all, before or after the change."""
+    """Measurements of a version on frozen examples."""
 
     run_id: str
     version: str
-    part: Literal["all", "before", "after"]
+    part: Portion
     n: int
     n_wrong: int
     distance_ppm: int
@@ -251,7 +255,7 @@ class Case:
 
     run_id: str
     example_id: str
-    change: Literal["fixed", "broken", "still_wrong", "still_right"]
+    change: Change
     champion_output: Any
     candidate_output: Any
     champion_ppm: int

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-import msgspec
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from errata.events import encode_json
 from storage.errors import NotFound
 from storage.insertion import insert_new
-from storage.records import Case, Run, RunStatus, RunStep, Scorecard, Step
+from storage.json_text import from_text, to_text
+from storage.records import Case, Change, Run, RunStatus, RunStep, Scorecard, Step
 from storage.tables import cases, run_steps, runs, scorecards
 
 
@@ -62,7 +61,7 @@ def put_step(c: Connection, step: RunStep) -> None:
     row = {
         "run_id": step.run_id,
         "step": step.step,
-        "evidence": encode_json(step.evidence).decode(),
+        "evidence": to_text(step.evidence),
         "time_us": step.time_us,
     }
     insert_new(c, run_steps, [row])
@@ -71,9 +70,7 @@ def put_step(c: Connection, step: RunStep) -> None:
 def read_steps(c: Connection, run_id: str) -> list[RunStep]:
     """The arrows a run has taken, in the order of the loop."""
     steps = [
-        RunStep(
-            run_id=row.run_id, step=row.step, evidence=msgspec.json.decode(row.evidence), time_us=row.time_us
-        )
+        RunStep(run_id=row.run_id, step=row.step, evidence=from_text(row.evidence), time_us=row.time_us)
         for row in c.execute(select(run_steps).where(run_steps.c.run_id == run_id))
     ]
     return sorted(steps, key=lambda step: get_args(Step).index(step.step))
@@ -109,8 +106,8 @@ def put_cases(c: Connection, new: Sequence[Case]) -> None:
                 "run_id": case.run_id,
                 "example_id": case.example_id,
                 "change": case.change,
-                "champion_output": encode_json(case.champion_output).decode(),
-                "candidate_output": encode_json(case.candidate_output).decode(),
+                "champion_output": to_text(case.champion_output),
+                "candidate_output": to_text(case.candidate_output),
                 "champion_ppm": case.champion_ppm,
                 "candidate_ppm": case.candidate_ppm,
             }
@@ -122,7 +119,7 @@ def put_cases(c: Connection, new: Sequence[Case]) -> None:
 def read_cases(
     c: Connection,
     run_id: str,
-    change: Literal["fixed", "broken", "still_wrong", "still_right"] | None = None,
+    change: Change | None = None,
     limit: int | None = None,
 ) -> list[Case]:
     """Cases of a run; those whose distance changed most come first."""
@@ -135,8 +132,8 @@ def read_cases(
             run_id=row.run_id,
             example_id=row.example_id,
             change=row.change,
-            champion_output=msgspec.json.decode(row.champion_output),
-            candidate_output=msgspec.json.decode(row.candidate_output),
+            champion_output=from_text(row.champion_output),
+            candidate_output=from_text(row.candidate_output),
             champion_ppm=row.champion_ppm,
             candidate_ppm=row.candidate_ppm,
         )

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, and_, func, select
 from errata.errors import Malformed, Stop
 from quality import histogram
 from quality.windows import MINUTE_US, Contribution, add_all, is_zero, minute_of
-from storage.insertion import list_keys, put_rows
+from storage.insertion import in_span, list_keys, put_rows
 from storage.records import Window
 from storage.slices import ALL
 from storage.tables import windows
@@ -135,7 +135,9 @@ def read_spans(
     wanted = select(
         w.version, func.min(w.minute_us).label("first_us"), func.max(w.minute_us).label("last_us")
     )
-    own = wanted.where(w.model == model, w.slice == ALL, *_between(since_us, until_us)).group_by(w.version)
+    own = wanted.where(
+        w.model == model, w.slice == ALL, *in_span(windows.c.minute_us, since_us, until_us)
+    ).group_by(w.version)
     return {row.version: (row.first_us, row.last_us) for row in c.execute(own)}
 
 
@@ -143,7 +145,11 @@ def list_slices(
     c: Connection, model: str, *, since_us: int | None = None, until_us: int | None = None
 ) -> list[str]:
     """The slices of a model that have windows in a span; `all` is the first."""
-    wanted = select(windows.c.slice).where(windows.c.model == model, *_between(since_us, until_us)).distinct()
+    wanted = (
+        select(windows.c.slice)
+        .where(windows.c.model == model, *in_span(windows.c.minute_us, since_us, until_us))
+        .distinct()
+    )
     return sorted(c.scalars(wanted), key=lambda name: (name != ALL, name))
 
 
@@ -154,15 +160,6 @@ def _sum_by_key(additions: Iterable[tuple[_Key, Contribution]]) -> dict[_Key, Co
     return {key: add_all(parts) for key, parts in grouped.items()}
 
 
-def _between(since_us: int | None, until_us: int | None) -> list[Any]:
-    conditions = []
-    if since_us is not None:
-        conditions.append(windows.c.minute_us >= since_us)
-    if until_us is not None:
-        conditions.append(windows.c.minute_us < until_us)
-    return conditions
-
-
 def _read(
     c: Connection,
     model: str,
@@ -171,7 +168,9 @@ def _read(
     since_us: int | None,
     until_us: int | None,
 ) -> Sequence[Any]:
-    wanted = select(windows).where(windows.c.model == model, *_between(since_us, until_us))
+    wanted = select(windows).where(
+        windows.c.model == model, *in_span(windows.c.minute_us, since_us, until_us)
+    )
     if version is not None:
         wanted = wanted.where(windows.c.version == version)
     if slice is not None:

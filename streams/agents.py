@@ -39,10 +39,10 @@ class RunConsumer(Protocol):
 
     flow_active: bool
 
-    def batch_done(self, message: RunMessage) -> bool:
+    def run_stored(self, message: RunMessage) -> bool:
         """Make a stored run committable."""
 
-    def batch_given_up(self, message: RunMessage) -> None:
+    def run_given_up(self, message: RunMessage) -> None:
         """Let go of a run that was not stored."""
 
 
@@ -51,9 +51,9 @@ async def store_runs(events: AsyncIterator[Any], consumer: RunConsumer, storing:
     async for event in events:
         message: RunMessage = event.message
         if await storing.store(message.run, is_draining=lambda: not consumer.flow_active):
-            consumer.batch_done(message)
+            consumer.run_stored(message)
         else:
-            consumer.batch_given_up(message)
+            consumer.run_given_up(message)
 
 
 class Storing:

@@ -2,7 +2,7 @@
 
 Stock Faust hands out single messages and takes "the agent went on" for "the message is done": it commits what
 an agent failed on, was cancelled in, or has not come to yet. Here a message is one fetched run of a
-partition, and only `Consumer.batch_done`, called after the database's commit, makes its offsets committable
+partition, and only `Consumer.run_stored`, called after the database's commit, makes its offsets committable
 (streams/ledger.py).
 
 Two rules make holes impossible. Runs of a partition form a chain: each starts where the one before it ended,
@@ -189,7 +189,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
 
 
 class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
-    """Hands out one message per fetched run of a partition, and commits what `batch_done` was called for."""
+    """Hands out one message per fetched run of a partition, and commits what `run_stored` was called for."""
 
     transport: "Transport"
     _thread: ConsumerThread
@@ -339,7 +339,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
 
     # Finishing and committing.
 
-    def batch_done(self, message: RunMessage) -> bool:
+    def run_stored(self, message: RunMessage) -> bool:
         """Make a run committable, after it was stored. False if its partition was taken away meanwhile."""
         alive = self.ledger.finish(message.entry)
         message.acked = True
@@ -347,7 +347,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         self.transport.on_progress()
         return alive
 
-    def batch_given_up(self, message: RunMessage) -> None:
+    def run_given_up(self, message: RunMessage) -> None:
         """Let go of a run that was not stored: it stays uncommitted, and who comes next reads it again."""
         self._release(message)
 

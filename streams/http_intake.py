@@ -32,6 +32,7 @@ from errata.masking import mask, mask_event
 from errata.partitioning import Encoded, gather, topic_of
 from errata.resolver import CHAMPION
 from errata.settings import Broker, Settings
+from errata.topics import sasl_options
 from errata.wire import (
     BATCH_TYPE,
     JSON_TYPE,
@@ -302,10 +303,4 @@ def _aiokafka_options(broker: Broker) -> dict[str, Any]:
     }
     if broker.security_protocol != "PLAINTEXT":
         options["ssl_context"] = ssl.create_default_context(cafile=broker.ca_file or None)
-    if broker.security_protocol == "SASL_SSL":
-        options |= {
-            "sasl_mechanism": broker.sasl_mechanism,
-            "sasl_plain_username": broker.username,
-            "sasl_plain_password": broker.password,
-        }
-    return options
+    return options | sasl_options(broker)

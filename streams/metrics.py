@@ -24,14 +24,14 @@ class Metrics:
         self._records = Counter(
             "errata_records_consumed", "Records stored", ["topic"], registry=self.registry
         )
-        self._batch_seconds = Histogram(
-            "errata_batch_seconds",
+        self._storing_seconds = Histogram(
+            "errata_storing_seconds",
             "Time of the transaction that stored a run of records",
             registry=self.registry,
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )
         self._given_up = Counter(
-            "errata_batches_given_up",
+            "errata_fetched_runs_given_up",
             "Runs not stored because their partition was let go",
             registry=self.registry,
         )
@@ -50,7 +50,7 @@ class Metrics:
     def count_stored(self, topic: str, records: int, seconds: float) -> None:
         """Count a run that was stored, with the time of its last attempt."""
         self._records.labels(topic).inc(records)
-        self._batch_seconds.observe(seconds)
+        self._storing_seconds.observe(seconds)
 
     def count_given_up(self) -> None:
         """Count a run that was let go without being stored."""

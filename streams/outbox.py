@@ -10,7 +10,7 @@ from kafka.errors import KafkaError
 from errata.errors import Unavailable
 from errata.settings import Broker
 from errata.topics import kafka_options
-from errata.wire import format_time
+from errata.wire import JSON_TYPE, STRUCTURED_TYPE, format_time
 from storage import outbox
 from storage.database import Database
 
@@ -42,7 +42,7 @@ class OutboxSender:
                     row.topic,
                     key=row.key.encode(),
                     value=encode_cloud_event(row),
-                    headers=[("content-type", b"application/cloudevents+json; charset=UTF-8")],
+                    headers=[("content-type", STRUCTURED_TYPE.encode())],
                 )
                 for row in rows
             ]
@@ -79,7 +79,7 @@ def encode_cloud_event(row: outbox.Unsent) -> bytes:
             "source": "errata",
             "type": row.type,
             "time": format_time(row.stored_us),
-            "datacontenttype": "application/json",
+            "datacontenttype": JSON_TYPE,
             "data": msgspec.Raw(row.data.encode()),
         }
     )

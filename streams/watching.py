@@ -1,13 +1,15 @@
 """The first step of the loop: watch the correction rate of each champion, and decide what an alarm leads to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Final
 
+from errata.identity import NewId
 from errata.settings import Model, Settings, Trigger
 from errata.topics import DRIFT_NOTICED, RETRAIN, RUN_REQUESTED, SIGNALS
 from errata.wire import format_time
 from quality.drift import DetectorState, Update, reset_for_version, update
+from quality.windows import MINUTE_US
 from storage import outbox
 from storage.database import Database
 from storage.errors import Conflict
@@ -21,11 +23,6 @@ from storage.slices import ALL
 
 #: A run in one of these is on its way to a verdict.
 OPEN: Final[tuple[RunStatus, ...]] = ("waiting", "requested", "training")
-
-#: Predictions of one minute go into the detector together, so that a change is dated to the minute.
-_STEP_US: Final = 60_000_000
-
-NewId = Callable[[int], str]
 
 
 def watch(db: Database, settings: Settings, now_us: int, new_id: NewId) -> list[Signal]:
@@ -154,7 +151,8 @@ def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: New
             after_us=stored.matured_us if stored else 0,
             until_us=now_us - horizon_us,
             horizon_us=horizon_us,
-            step_us=_STEP_US,
+            # A change is dated to the minute.
+            step_us=MINUTE_US,
         )
     if not spans:
         return []

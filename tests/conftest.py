@@ -81,6 +81,17 @@ def migrated_postgres_url(postgres_url: str) -> str:
     return url
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Networks as small as those of tests only wait for each other on several threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a session in which a test was skipped: what cannot run here has to fail and say why."""

@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from storage.records import Batch, BatchItem, Example, Label, Prediction, Release, Run, Version
+from storage.records import Batch, BatchItem, Example, Label, Prediction, Release, Run, Signal, Version
 
 MODEL = "card-reader"
 
@@ -49,6 +49,25 @@ def make_run(number: int = 1, **given: Any) -> Run:
         "decided_us": None,
     }
     return Run(**(values | given))
+
+
+def make_signal(number: int = 1, **given: Any) -> Signal:
+    values: dict[str, Any] = {
+        "id": number_id(number),
+        "model": MODEL,
+        "version": "1",
+        "slice": "all",
+        "time_us": 1_000_000 + number,
+        "change_us": None,
+        "n_events": 100,
+        "n_corrections": 30,
+        "log_evidence": 14.5,
+        "ceiling": 0.06,
+        "decision": "suppressed",
+        "reason": "A run is open.",
+        "run_id": None,
+    }
+    return Signal(**(values | given))
 
 
 def make_batch(number: int = 1, **given: Any) -> Batch:

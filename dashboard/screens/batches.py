@@ -1,12 +1,30 @@
 """The screen Labeling: what was ordered from labelers, for how much, and how far it is."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard import cached_reads as reads
 from dashboard import frame, tables
-from dashboard.wording import cost, full_moment, number, short_id, without_markdown
+from dashboard.wording import (
+    compact_json,
+    cost,
+    full_moment,
+    number,
+    short_id,
+    shorten,
+    without_markdown,
+)
 from errata.settings import Settings
 from storage.records import Batch, BatchItem
+
+_COLUMNS: dict[str, Any] = {
+    "Prediction": st.column_config.TextColumn(width=80),
+    "Part": st.column_config.TextColumn(width=80),
+    "Why": st.column_config.TextColumn(width=330),
+    "Score": st.column_config.NumberColumn(width=60, format="%.2f"),
+    "Flags": st.column_config.TextColumn(width=80),
+}
 
 
 @frame.guarded
@@ -52,15 +70,14 @@ def _show_batch(batch: Batch, settings: Settings) -> None:
         with st.container(border=True):
             frame.show_text(batch.guide)
         _show_times(batch, settings)
-    st.subheader("For the labelers", anchor=False)
-    frame.show_text("Tasks for Label Studio, then the labels back, then the decision:")
-    st.code(
-        f"errata batch export {batch.id} > tasks.json\n"
-        f"errata batch import {batch.id} labels.json\n"
-        f"errata batch accept {batch.id} --reason WHY",
-        language=None,
-    )
-    _show_items(items)
+    with st.expander("For the labelers: tasks for Label Studio, then the labels back, then the decision"):
+        st.code(
+            f"errata batch export {batch.id} > tasks.json\n"
+            f"errata batch import {batch.id} labels.json\n"
+            f"errata batch accept {batch.id} --reason WHY",
+            language=None,
+        )
+    _show_items(batch, items)
 
 
 def _show_times(batch: Batch, settings: Settings) -> None:
@@ -76,14 +93,33 @@ def _show_times(batch: Batch, settings: Settings) -> None:
     )
 
 
-def _show_items(items: list[BatchItem]) -> None:
+def _show_items(batch: Batch, items: list[BatchItem]) -> None:
     st.subheader("Items", anchor=False)
-    parts = sorted({item.part for item in items})
-    part = st.selectbox("Part", ["all", *parts], key="part", bind="query-params")
-    shown = [item for item in items if part in (None, "all", item.part)]
-    st.dataframe(
-        tables.item_table(shown),
-        hide_index=True,
-        height=420,
-        column_config={"Why": st.column_config.TextColumn(width="large")},
-    )
+    if not items:
+        frame.show_text("The batch is empty.")
+        return
+    list_side, item_side = st.columns([5, 4], gap="large")
+    with list_side:
+        parts = sorted({item.part for item in items})
+        part = st.selectbox("Part", ["all", *parts], key="part", bind="query-params")
+        shown = [item for item in items if part in (None, "all", item.part)]
+        ids = [item.prediction_id for item in shown]
+        chosen = frame.choose_row(tables.item_table(shown), ids, f"items-{batch.id}", 420, _COLUMNS)
+    with item_side:
+        _show_item(next((item for item in shown if item.prediction_id == chosen), shown[0]))
+
+
+def _show_item(item: BatchItem) -> None:
+    """What the labeler saw, what the model had answered, and what is right."""
+    st.subheader(f"Item {short_id(item.prediction_id)}, {item.part}", anchor=False)
+    for reason in item.reasons:
+        frame.show_text(reason)
+    prediction = reads.get_prediction(item.prediction_id)
+    if prediction is None:
+        frame.show_text("The prediction was erased.")
+    elif not frame.show_picture(prediction.input):
+        frame.show_text(shorten(compact_json(prediction.input), 400))
+    frame.show_table(tables.label_table(item, prediction))
+    labeler = f"labelled by {item.labeler}" if item.labeler else "not labelled yet"
+    flags = f", flagged {', '.join(item.flags)}" if item.flags else ""
+    frame.show_caption(f"{labeler}{flags}; group {item.group}; prediction {item.prediction_id}")

@@ -13,10 +13,9 @@ LIVE_SPAN_US = 6 * 3600 * 1_000_000
 @frame.guarded
 def show() -> None:
     """Choosers bound to the URL, four charts over the same time, and a table by slice."""
-    frame.title(
-        "Online numbers", "Corrections, edit distance, latency and traffic over time, by version and slice."
-    )
-    model_side, slice_side, span_side = st.columns([2, 2, 4])
+    title_side, model_side, slice_side, span_side = frame.split_header([5, 3, 3, 6])
+    with title_side:
+        frame.title("Online numbers", "What the service shows over time, by version and slice.")
     with model_side:
         model = frame.choose_model()
     if model is None:
@@ -47,6 +46,8 @@ def _show_charts(model: str, slice_name: str, span_us: int) -> None:
         st.info("No predictions in the chosen time and slice.")
         return
     table = charts.over_time(windows, width_us, zone, now_us)
+    since_us = charts.drawn_since_us(windows, since_us, until_us, width_us)
+    axis = charts.axis_of(since_us, until_us, zone)
     signals = reads.read_signals(model)
     marks = charts.marks_of(reads.list_releases(model), signals, since_us, until_us, zone)
     allowed = next((signal.ceiling for signal in signals if signal.slice == slice_name), None)
@@ -58,20 +59,20 @@ def _show_charts(model: str, slice_name: str, span_us: int) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Corrected (edited or rejected)", anchor=False)
-        st.altair_chart(charts.rate_chart(table, marks, allowed))
+        st.altair_chart(charts.rate_chart(table, marks, axis, allowed))
         frame.show_caption(_say_allowed(model, allowed, settings))
         st.subheader("Latency served", anchor=False)
-        st.altair_chart(charts.latency_chart(table, marks, "served"))
+        st.altair_chart(charts.latency_chart(table, marks, axis, "served"))
     with right:
         st.subheader("Mean edit distance", anchor=False)
-        st.altair_chart(charts.distance_chart(table, marks))
+        st.altair_chart(charts.distance_chart(table, marks, axis))
         frame.show_caption(
             "Of accepted and edited predictions; silence and rejects have none. Intervals are in the tooltip."
         )
         st.subheader("Latency shown to the user", anchor=False)
-        st.altair_chart(charts.latency_chart(table, marks, "shown"))
+        st.altair_chart(charts.latency_chart(table, marks, axis, "shown"))
     st.subheader("Predictions per second", anchor=False)
-    st.altair_chart(charts.qps_chart(table, marks))
+    st.altair_chart(charts.qps_chart(table, marks, axis))
 
 
 def _say_allowed(model: str, allowed: float | None, settings: Settings) -> str:
@@ -79,9 +80,10 @@ def _say_allowed(model: str, allowed: float | None, settings: Settings) -> str:
     if model in settings.models:
         horizon = settings.models[model].detector.horizon_seconds
         ripe = f" The detector reads an outcome {horizon:,.0f} s after its prediction."
+    marked = "Dashed: a signal opened a run; triangles: signals that opened none; grey: releases."
     if allowed is None:
-        return f"Dashed red: signals.{ripe}"
-    return f"Dotted red: the rate that was allowed, {percent(allowed)}. Dashed red: signals.{ripe}"
+        return f"{marked}{ripe}"
+    return f"Dotted: the rate that was allowed, {percent(allowed)}. {marked}{ripe}"
 
 
 def _show_slices(model: str, since_us: int, until_us: int) -> None:

@@ -3,29 +3,44 @@
 import streamlit as st
 
 from dashboard import cached_reads as reads
-from dashboard import frame, tables
+from dashboard import charts, frame, tables
 from dashboard.cached_reads import Change, Inbox, VersionSum
 from dashboard.screens import runs
-from dashboard.wording import ago, describe_loop, moment, number, short_id, shorten, without_markdown
+from dashboard.screens import voc as voc_screen
+from dashboard.wording import (
+    NOTHING,
+    ago,
+    describe_loop,
+    duration,
+    moment,
+    number,
+    percent,
+    short_id,
+    shorten,
+    without_markdown,
+)
 from errata.settings import Settings
 from storage.records import Run, Scorecard
 
 CASES_SHOWN = 1
-QUOTES_SHOWN = 4
+QUOTES_SHOWN = 5
+#: Of so many of the latest comments, those that say the same are counted together.
+QUOTES_READ = 200
 
 
 @frame.guarded
 def show() -> None:
-    """What the loop does now, in a sentence; the 2x2 of the chosen version; all versions side by side."""
+    """What the loop does now; the four numbers to know; the 2x2 of the chosen version; versions side by side."""
     settings = reads.read_settings()
-    frame.title("Quality", "Is it good enough, before release and in the service, in numbers and in words?")
-    model_side, span_side = st.columns([1, 2])
+    title_side, model_side, span_side = frame.split_header([5, 3, 6])
+    with title_side:
+        frame.title("Quality", "Is it good, before release and in the service?")
     with model_side:
         model = frame.choose_model()
     if model is None:
         return
     with span_side:
-        since_us, until_us = frame.since_until(frame.choose_span())
+        span_us = frame.choose_span()
     _show_loop(model)
     versions = reads.list_versions(model)
     if not versions:
@@ -33,6 +48,8 @@ def show() -> None:
         return
     champion = next((release.version for release in reads.list_releases(model)[:1]), None)
     version = _choose_version(versions, champion)
+    _show_headlines(model, version, span_us, settings)
+    since_us, until_us = frame.since_until(span_us)
     sums = reads.sum_versions(model, since_us, until_us)
     _show_square(model, version, sums.get(version), since_us, settings)
     st.subheader("Versions side by side", anchor=False)
@@ -54,11 +71,13 @@ def _show_loop(model: str) -> None:
     settings = reads.read_settings()
     champion = next((release.version for release in reads.list_releases(model)[:1]), None)
     model_runs = reads.list_runs(model, limit=5)
-    signal = next(iter(reads.read_signals(model, limit=1)), None)
+    signals = reads.read_signals(model)
     batch = None
     if model_runs:
+        cause = reads.get_signal(model_runs[0].signal_id)
+        signals = signals if cause is None or cause in signals else [*signals, cause]
         batch = next((batch for batch in reads.list_batches(model) if batch.run_id == model_runs[0].id), None)
-    sentence = describe_loop(champion, signal, model_runs, batch, reads.time_zone(settings), reads.now_us())
+    sentence = describe_loop(champion, signals, model_runs, batch, reads.time_zone(settings), reads.now_us())
     with st.container(border=True):
         frame.show_text(sentence)
 
@@ -74,6 +93,89 @@ def _choose_version(versions: list[str], champion: str | None) -> str:
         format_func=lambda name: without_markdown(f"{name} (champion)" if name == champion else name),
     )
     return chosen or versions[0]
+
+
+@st.fragment(run_every=15)
+@frame.guarded
+def _show_headlines(model: str, version: str, span_us: int, settings: Settings) -> None:
+    """One number of each kind with what it is compared with: offline, online, as fast as shown, in words."""
+    since_us, until_us = frame.since_until(span_us)
+    sums = reads.sum_versions(model, since_us, until_us)
+    found = sums.get(version)
+    cards, run = _latest_cards(model, version)
+    with st.container(horizontal=True):
+        _show_headline("Wrong on frozen examples", *_offline_headline(cards, run, version))
+        line = _correction_line(model, since_us, until_us, settings)
+        _show_headline("Corrected in the service", *_online_headline(sums, version), line)
+        _show_headline("Latency shown, p95", *_latency_headline(found))
+        _show_headline("What customers say", *_voice_headline(model, since_us))
+
+
+def _show_headline(label: str, value: str, said: str, line: list[float] | None = None) -> None:
+    with st.container(border=True):
+        st.metric(label, value, chart_data=line)
+        frame.show_caption(said)
+
+
+def _offline_headline(cards: list[Scorecard], run: Run | None, version: str) -> tuple[str, str]:
+    whole = next((card for card in cards if card.part == "all"), None)
+    if whole is None or run is None:
+        return NOTHING, "not measured yet"
+    other = run.champion if version == run.candidate else run.candidate
+    against = next(
+        (
+            f"; version {card.version}: {percent(tables.wrong_rate(card).value)}"
+            for card in reads.read_scorecards(run_id=run.id)
+            if card.version == other and card.part == "all" and card.n
+        ),
+        "",
+    )
+    wrong = tables.wrong_rate(whole)
+    return percent(wrong.value), f"{tables.interval_and_n(wrong)}{against}"
+
+
+def _online_headline(sums: dict[str, VersionSum], version: str) -> tuple[str, str]:
+    if version not in sums:
+        return NOTHING, "no predictions in this time"
+    rate = tables.correction_rate(sums[version].window)
+    others = [other for other in sums if other != version]
+    against = ""
+    if others:
+        latest = max(others, key=lambda other: sums[other].last_us)
+        against = f"; version {latest}: {percent(tables.correction_rate(sums[latest].window).value)}"
+    return percent(rate.value), f"{tables.interval_and_n(rate)}{against}"
+
+
+def _correction_line(model: str, since_us: int, until_us: int, settings: Settings) -> list[float] | None:
+    """The correction rate of all versions over time, where it has a course."""
+    spans = reads.sum_versions(model, since_us, until_us).values()
+    if not spans:
+        return None
+    first_us, zone = min(found.first_us for found in spans), reads.time_zone(settings)
+    width_us = charts.bucket_width_us(until_us - first_us)
+    windows = reads.read_windows(model, "all", first_us - first_us % width_us, until_us, width_us)
+    table = charts.over_time(windows, width_us, zone, reads.now_us())
+    by_time = table.groupby("time")[["corrected", "n"]].sum()
+    rates = (by_time["corrected"] / by_time["n"]).tolist()
+    return rates if len(rates) > 1 else None
+
+
+def _latency_headline(found: VersionSum | None) -> tuple[str, str]:
+    if found is None:
+        return NOTHING, "no predictions in this time"
+    numbers = tables.numbers_of(*found)
+    shown, served = numbers.shown_us.p95, numbers.served_us.p95
+    return duration(
+        shown.value
+    ), f"n {number(shown.n)}; served: {duration(served.value)}, n {number(served.n)}"
+
+
+def _voice_headline(model: str, since_us: int) -> tuple[str, str]:
+    summary = reads.summarise_voc(model, since_us)
+    if not summary.n:
+        return NOTHING, "no comment in this time"
+    rating = f"{summary.mean_rating:.1f} of 10" if summary.mean_rating is not None else "not rated"
+    return rating, f"{number(summary.n)} comments, {number(summary.n_new)} not looked at"
 
 
 def _show_square(
@@ -158,12 +260,21 @@ def _show_online_words(model: str, since_us: int) -> None:
     )
     frame.show_text(f"{number(summary.n)} comments, {number(summary.n_new)} not looked at; {rated}.")
     now_us = reads.now_us()
-    for voc in reads.read_voc(Inbox(model=model), limit=QUOTES_SHOWN, since_us=since_us):
+    for voc, count in tables.group_quotes(reads.read_voc(Inbox(model=model), QUOTES_READ, since_us=since_us))[
+        :QUOTES_SHOWN
+    ]:
         with st.container(border=True):
             frame.show_text(shorten(voc.text, 200))
             said = [
-                ago(voc.time_us, now_us),
+                f"{count:,} times, the latest {ago(voc.time_us, now_us)}"
+                if count > 1
+                else ago(voc.time_us, now_us),
                 f"rated {voc.rating}" if voc.rating is not None else "",
                 voc.channel,
             ]
             frame.show_caption(" · ".join(part for part in said if part))
+    st.page_link(
+        st.Page(voc_screen.show, title="VOC", url_path="voc"),
+        label="All comments on this model",
+        query_params={"voc_model": model},
+    )

@@ -9,11 +9,13 @@ from dashboard.wording import (
     STEPS,
     compact_json,
     describe_evidence,
+    describe_verdict,
     full_moment,
     percent,
     short_id,
     shorten,
     span,
+    with_local_times,
 )
 from errata.settings import Settings
 from storage.records import Case, Example, Run, RunStep, Signal
@@ -25,13 +27,18 @@ CASES_SHOWN = 6
 def show() -> None:
     """The runs of a model; the chosen one arrow by arrow, its scorecards, its cases, and the releases."""
     settings = reads.read_settings()
-    frame.title("Runs", "Every retraining: why it was opened, what it measured, and what was decided.")
-    model = frame.choose_model()
+    title_side, model_side, run_side = frame.split_header([5, 2, 4])
+    with title_side:
+        frame.title("Runs", "Why each retraining was opened, what it measured, what was decided.")
+    with model_side:
+        model = frame.choose_model()
     if model is None:
         return
     runs = reads.list_runs(model)
     if runs:
-        _show_run(_choose_run(runs, settings), settings)
+        with run_side:
+            run = _choose_run(runs, settings)
+        _show_run(run, settings)
     else:
         st.info("No run was opened yet. A signal opens one by itself; by hand:")
         st.code(f"errata retrain {model}", language=None)
@@ -57,25 +64,26 @@ def _show_run(run: Run, settings: Settings) -> None:
     st.subheader("Verdict", anchor=False)
     if run.verdict_reason:
         verdict = {"promote": "Promote", "keep": "Keep"}.get(run.verdict or "", run.status.capitalize())
-        frame.show_text(f"{verdict}: {run.verdict_reason}")
+        version = f" {run.candidate}" if run.verdict == "promote" and run.candidate else ""
+        frame.show_text(f"{verdict}{version}: {describe_verdict(run.verdict_reason)}")
     else:
         frame.show_text(f"None yet; the run is {run.status}.")
     steps = reads.read_steps(run.id)
-    signal = next((signal for signal in reads.read_signals(run.model) if signal.id == run.signal_id), None)
-    _show_timeline(run, signal, steps, settings)
+    _show_timeline(run, reads.get_signal(run.signal_id), steps, settings)
     _show_scorecards(run)
     _show_cases(run)
 
 
 def _show_timeline(run: Run, signal: Signal | None, steps: list[RunStep], settings: Settings) -> None:
     st.subheader("From signal to release", anchor=False)
-    taken = {step.step: step for step in steps}
+    taken, zone = {step.step: step for step in steps}, reads.time_zone(settings)
     previous_us = None
     if signal is not None:
         rate = percent(signal.n_corrections / max(signal.n_events, 1))
+        since = f" since {full_moment(signal.change_us, zone)[11:]}" if signal.change_us is not None else ""
         reason = (
-            f"correction rate {rate} of {signal.n_events:,} predictions,"
-            f" {percent(signal.ceiling)} was allowed; {signal.reason}"
+            f"correction rate {rate} of {signal.n_events:,} predictions{since},"
+            f" {percent(signal.ceiling)} was allowed"
         )
         _show_arrow("Signal", signal.time_us, None, reason, settings)
         previous_us = signal.time_us
@@ -84,7 +92,9 @@ def _show_timeline(run: Run, signal: Signal | None, steps: list[RunStep], settin
         if step is None:
             _show_arrow(meaning, None, None, "", settings)
             continue
-        said = run.reason if name == "opened" and not step.evidence else describe_evidence(step)
+        said = describe_evidence(step)
+        if name == "opened":
+            said = "by the signal" if signal is not None else with_local_times(run.reason, zone, step.time_us)
         _show_arrow(meaning, step.time_us, previous_us, said, settings)
         previous_us = step.time_us
     with st.expander("All evidence"):

@@ -1,6 +1,7 @@
 """The screen VOC: an inbox of what customers said, each comment with the prediction it is about."""
 
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
@@ -15,6 +16,13 @@ from storage.records import Prediction, Voc
 _FIRST_VOC = 'client.voc(text="숫자 8이 자꾸 3으로 읽혀요", rating=2, prediction_id=prediction_id)'
 PAGE_SIZE = 50
 EXPORT_AT_MOST = 10_000
+_COLUMNS: dict[str, Any] = {
+    "When": st.column_config.TextColumn(width=85),
+    "Rating": st.column_config.NumberColumn(width=55),
+    "Status": st.column_config.TextColumn(width=70),
+    "Said": st.column_config.TextColumn(width=300),
+    "Model": st.column_config.TextColumn(width=90),
+}
 STATUSES = ("new", "triaged", "resolved", "declined")
 RATINGS: dict[str, tuple[int, int] | None] = {"any": None, "1–3": (1, 3), "4–6": (4, 6), "7–10": (7, 10)}
 
@@ -78,8 +86,8 @@ def _show_list(inbox: Inbox, vocs: list[Voc], settings: Settings) -> None:
         st.info("No comment fits these filters.")
         return
     zone = reads.time_zone(settings)
-    table = tables.voc_table(vocs, zone, reads.now_us())
-    if chosen := frame.choose_row(table, [voc.id for voc in vocs], "voc-list", height=560):
+    table = tables.voc_table(vocs, reads.now_us())
+    if chosen := frame.choose_row(table, [voc.id for voc in vocs], "voc-list", 560, _COLUMNS):
         st.session_state["voc_chosen"] = chosen
         st.query_params["id"] = chosen
     count = st.session_state["voc_count"]
@@ -113,8 +121,9 @@ def _offer_refresh(inbox: Inbox) -> None:
 def _show_chosen(vocs: list[Voc], settings: Settings) -> None:
     chosen = st.session_state.get("voc_chosen") or st.query_params.get("id")
     if chosen is None:
-        frame.show_text("Choose a comment on the left.")
-        return
+        if not vocs:
+            return
+        chosen = vocs[0].id
     voc = next((voc for voc in vocs if voc.id == chosen), None) or reads.get_voc(chosen)
     if voc is None:
         st.warning("There is no such comment; it may have been erased.")

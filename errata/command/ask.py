@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from errata.command.session import now_us, print_json, session_of
+from errata.command.session import for_terminal, now_us, print_json, session_of
 from errata.settings import find_model
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 def report(
     context: typer.Context,
     model: Annotated[str | None, typer.Option(help="One model; all models unless given.")] = None,
-    minutes: Annotated[float, typer.Option(help="How far back.")] = 1440.0,
+    minutes: Annotated[int, typer.Option(min=1, max=5_256_000, help="How far back.")] = 1440,
     as_json: Json = False,
 ) -> None:
     """Online numbers per version and slice: rates with n and interval, edit distance, latency, QPS.
@@ -34,7 +34,7 @@ def report(
     if model is not None:
         find_model(session.settings, model)
     with session.database() as database:
-        rows = report_rows(database, model=model, now_us=now_us(), span_us=int(minutes * 60_000_000))
+        rows = report_rows(database, model=model, now_us=now_us(), span_us=minutes * 60_000_000)
     if as_json:
         print_json(rows)
     else:
@@ -57,7 +57,7 @@ def verify(context: typer.Context, as_json: Json = False) -> None:
         checked = ", ".join(f"{count:,} {what}" for what, count in found.checked.items())
         sys.stdout.write(f"checked {checked}\n")
         for difference in found.differences:
-            sys.stdout.write(f"DIFFERENT  {difference}\n")
+            sys.stdout.write(f"DIFFERENT  {for_terminal(difference)}\n")
         sys.stdout.write("no difference\n" if not found.differences else "")
     raise typer.Exit(1 if found.differences else 0)
 
@@ -83,7 +83,7 @@ def replay(
 def runs(
     context: typer.Context,
     model: Annotated[str | None, typer.Option(help="One model; all models unless given.")] = None,
-    limit: Annotated[int, typer.Option(help="At most this many, the newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest first.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List retraining runs with their verdicts, the newest first.
@@ -100,7 +100,7 @@ def runs(
         print_json([{"run": run, "steps": steps} for run, steps in found])
         return
     for run, steps in found:
-        sys.stdout.write(f"{run.id}  {run.model}  {run.status}  {run.reason}\n")
+        sys.stdout.write(f"{run.id}  {run.model}  {run.status}  {for_terminal(run.reason)}\n")
         sys.stdout.write(f"    {' > '.join(step.step for step in steps)}\n")
         if run.verdict_reason:
-            sys.stdout.write(f"    {run.verdict_reason}\n")
+            sys.stdout.write(f"    {for_terminal(run.verdict_reason)}\n")

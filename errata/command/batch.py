@@ -1,5 +1,6 @@
 """`errata batch list | show | order | export | import | accept | reject`: examples ordered from labelers."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -7,11 +8,11 @@ from typing import Annotated
 import msgspec
 import typer
 
-from errata.command.session import now_us, print_json, session_of
-from errata.errors import Malformed
+from errata.command.session import for_terminal, now_us, print_json, session_of
 from errata.settings import find_model
 
 BatchId = Annotated[str, typer.Argument(help="The batch's id.")]
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 Reason = Annotated[str, typer.Option(help="Why, in a sentence.")]
 
 
@@ -30,7 +31,7 @@ def build() -> typer.Typer:
 
 def list_all(
     context: typer.Context,
-    model: Annotated[str | None, typer.Option()] = None,
+    model: Annotated[str | None, typer.Option(help="One model; all models unless given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List batches, the newest first.
@@ -46,7 +47,9 @@ def list_all(
         return
     for batch in found:
         progress = f"{batch.n_labelled} of {batch.quantity} labelled"
-        sys.stdout.write(f"{batch.id}  {batch.model}  {batch.status}  {progress}  {batch.reason}\n")
+        sys.stdout.write(
+            f"{batch.id}  {batch.model}  {batch.status}  {progress}  {for_terminal(batch.reason)}\n"
+        )
 
 
 def show(context: typer.Context, batch_id: BatchId) -> None:
@@ -62,23 +65,28 @@ def show(context: typer.Context, batch_id: BatchId) -> None:
 
 def order(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="The model whose predictions are mined.")],
+    what: Annotated[str, typer.Argument(help="The model whose predictions are mined, or the id of a draft.")],
     reason: Reason = "A person asked for it.",
     draft: Annotated[
         bool, typer.Option("--draft", help="Compose it only; order it later by its id.")
     ] = False,
 ) -> None:
-    """Mine hard examples now, without waiting for a signal, and order a batch of them.
+    """Mine hard examples now, without waiting for a signal, and order a batch of them; or order a draft.
 
     Example: errata batch order card-reader --reason "Before the new season."
     """
     from errata.identity import new_id
     from labeling.orders import draft_batch, order_batch
+    from storage.batches import get_batch
 
     session = session_of(context)
-    find_model(session.settings, model)
     with session.database() as database:
-        batch = draft_batch(database, session.settings, model, now_us(), new_id)
+        if _ID.fullmatch(what):
+            with database.read() as connection:
+                batch = get_batch(connection, what)
+        else:
+            find_model(session.settings, what)
+            batch = draft_batch(database, session.settings, what, now_us(), new_id)
         if not draft:
             batch = order_batch(database, batch.id, reason, now_us(), new_id)
     sys.stdout.write(f"{batch.id}  {batch.status}: {batch.quantity} examples\n")
@@ -125,7 +133,7 @@ def import_labels(
 
     session = session_of(context)
     with session.database() as database:
-        batch = import_batch(database, session.settings, batch_id, read_bytes(file), now_us())
+        batch = import_batch(database, session.settings, batch_id, file.read_bytes(), now_us())
     sys.stdout.write(f"{batch.id}  {batch.status}: {batch.n_labelled} of {batch.quantity} labelled\n")
 
 
@@ -152,11 +160,3 @@ def reject(context: typer.Context, batch_id: BatchId, reason: Reason) -> None:
     with session_of(context).database() as database:
         reject_batch(database, batch_id, reason, now_us())
     sys.stdout.write(f"{batch_id} is rejected\n")
-
-
-def read_bytes(file: Path) -> bytes:
-    """The content of `file`; Malformed if it cannot be read."""
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise Malformed("unreadable_file", f"{file} cannot be read: {error.strerror}") from error

@@ -67,6 +67,13 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Abort:
         return 130
     except typer.TyperException as error:
-        sys.stderr.write(f"errata: {error}; see errata --help\n")
+        used: typer.Context | None = getattr(error, "ctx", None)
+        command = used.command_path if used is not None else "errata"
+        sys.stderr.write(f"errata: {error.format_message().rstrip('.')}; see {command} --help\n")
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"errata: {error.filename}: {error.strerror}\n")
         return 2
     return code if isinstance(code, int) else 0

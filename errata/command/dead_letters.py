@@ -1,11 +1,13 @@
 """`errata dead-letters list | show | replay`: records and events that could not be used."""
 
+import re
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from errata.command.session import now_us, print_json, session_of
+from errata.command.session import for_terminal, now_us, print_json, session_of
 
 Where = Annotated[str, typer.Argument(help="TOPIC/PARTITION/OFFSET/POSITION, as `list` prints it.")]
 
@@ -24,7 +26,7 @@ def build() -> typer.Typer:
 def list_dead_letters(
     context: typer.Context,
     reason: Annotated[str | None, typer.Option(help="Only this reason code.")] = None,
-    limit: Annotated[int, typer.Option()] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List dead letters, the newest first.
@@ -36,11 +38,11 @@ def list_dead_letters(
     with session_of(context).database() as database, database.read() as connection:
         found = read(connection, reason=reason, limit=limit)
     if as_json:
-        print_json(found)
+        print_json([asdict(letter) | {"raw": _as_text(letter.raw)} for letter in found])
         return
     for letter in found:
         where = f"{letter.topic}/{letter.partition}/{letter.offset}/{letter.position}"
-        sys.stdout.write(f"{where}  {letter.reason}  {letter.detail}\n")
+        sys.stdout.write(f"{where}  {letter.reason}  {for_terminal(letter.detail)}\n")
 
 
 def show(context: typer.Context, where: Where) -> None:
@@ -52,17 +54,18 @@ def show(context: typer.Context, where: Where) -> None:
 
     with session_of(context).database() as database, database.read() as connection:
         letter = get_dead_letter(connection, *split_where(where))
-    sys.stdout.write(f"{letter.reason}: {letter.detail}\n{letter.raw.decode('utf-8', 'backslashreplace')}\n")
+    sys.stdout.write(f"{letter.reason}: {for_terminal(letter.detail)}\n")
+    sys.stdout.write(for_terminal(_as_text(letter.raw), keep="\n\t") + "\n")
 
 
 def replay(
     context: typer.Context,
     reason: Annotated[str | None, typer.Option(help="Only this reason code.")] = None,
-    limit: Annotated[int, typer.Option()] = 1000,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 1000,
 ) -> None:
-    """Send dead letters again, after what was wrong with them has been mended.
+    """Send dead letters again that can be used by now, after what was wrong with them has been mended.
 
-    An event that was stored meanwhile is a duplicate and not counted twice; what still fails is a new dead letter.
+    An event that was stored meanwhile is a duplicate and not counted twice; what would only fail again stays.
 
     Example: errata dead-letters replay --reason unknown_model
     """
@@ -70,13 +73,17 @@ def replay(
 
     session = session_of(context)
     with session.database() as database:
-        sent = replay_dead_letters(session.settings, database, reason=reason, limit=limit, now_us=now_us())
-    sys.stdout.write(f"{sent} dead letters sent again\n")
+        done = replay_dead_letters(session.settings, database, reason=reason, limit=limit, now_us=now_us())
+    sys.stdout.write(f"{done.sent} dead letters sent again, {done.kept} can't be used yet and stay\n")
 
 
 def split_where(where: str) -> tuple[str, int, int, int]:
     """Read TOPIC/PARTITION/OFFSET/POSITION."""
-    parts = where.split("/")
-    if len(parts) != 4 or not all(part.isdigit() for part in parts[1:]):
+    place = re.fullmatch(r"([^/]+)/([0-9]{1,9})/([0-9]{1,18})/([0-9]{1,9})", where)
+    if place is None:
         raise typer.BadParameter(f"{where} is not TOPIC/PARTITION/OFFSET/POSITION")
-    return parts[0], int(parts[1]), int(parts[2]), int(parts[3])
+    return place[1], int(place[2]), int(place[3]), int(place[4])
+
+
+def _as_text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")

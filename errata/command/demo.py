@@ -5,6 +5,7 @@ judged, the service takes it up, and the correction rate falls. What the last li
 """
 
 import os
+import shlex
 import shutil
 import socket
 import sys
@@ -76,6 +77,13 @@ def run_demo(directory: Path, *, headless: bool, settings_path: Path | None) -> 
     settings_path = settings_path or Path(__file__).parents[2] / "examples" / "errata.toml"
     environ = demo_environ(directory, settings_path, os.environ)
     settings = load_settings(settings_path, environ)
+    exports = [
+        f"export {name}={shlex.quote(environ[name])}"
+        for name in sorted(environ)
+        if name.startswith("ERRATA_")
+    ]
+    (directory / "env").touch(mode=0o600)
+    (directory / "env").write_text("\n".join(exports) + "\n", encoding="utf-8")
     children = Children(directory / "log", environ)
     with raising_on_sigterm():
         try:
@@ -129,7 +137,8 @@ def _run(session: Session, directory: Path, children: Children, view: View, head
         close_loop(demo)
         if headless:
             return finish(demo)
-        view.say("The loop is closed. Look around on the dashboard; Ctrl-C stops everything.")
+        view.say("The loop is closed; traffic goes on. Look around on the dashboard.")
+        view.say(f"Ask it yourself in another terminal: . {directory / 'env'} && .venv/bin/errata report")
         while True:
             demo.wait(lambda _numbers: False, "Ctrl-C")
     finally:

@@ -85,10 +85,16 @@ class Children:
         return _stop(child.process, child.patience_seconds)
 
     def stop_all(self) -> None:
-        """Stop every child, last started first."""
-        while self._children:
-            child = self._children.pop()
-            _stop(child.process, child.patience_seconds)
+        """Stop every child, last started first; all at once by force when interrupted meanwhile."""
+        try:
+            while self._children:
+                child = self._children[-1]
+                _stop(child.process, child.patience_seconds)
+                self._children.pop()
+        finally:
+            for child in self._children:
+                _end_by_force(child.process)
+            self._children.clear()
 
 
 def _stop(process: subprocess.Popen[bytes], patience_seconds: float) -> int | None:
@@ -98,10 +104,15 @@ def _stop(process: subprocess.Popen[bytes], patience_seconds: float) -> int | No
         try:
             process.wait(patience_seconds)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _end_by_force(process)
     return process.returncode
+
+
+def _end_by_force(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def errata_command(*arguments: str) -> list[str]:
@@ -111,16 +122,23 @@ def errata_command(*arguments: str) -> list[str]:
 
 @contextlib.contextmanager
 def raising_on_sigterm() -> Iterator[None]:
-    """Within, SIGTERM raises KeyboardInterrupt like Ctrl-C does, so that both run the same clean-up."""
+    """Within, SIGTERM raises KeyboardInterrupt like Ctrl-C does, so that both run the same clean-up.
+
+    So does SIGHUP, by which a terminal says that it is closed, unless it is ignored (`nohup`).
+    """
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def wait_until(

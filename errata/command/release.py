@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from errata.command.session import now_us, print_json, session_of
+from errata.command.session import for_terminal, now_us, print_json, session_of
 from errata.settings import find_model
 
 Model = Annotated[str, typer.Argument(help="The model's name.")]
+Version = Annotated[str, typer.Argument(help="The version's name, as `list` prints it.")]
 Reason = Annotated[str, typer.Option(help="Why, in a sentence; it is shown on the dashboard.")]
 
 
@@ -26,7 +27,7 @@ def build() -> typer.Typer:
 
 def list_all(
     context: typer.Context,
-    model: Annotated[str | None, typer.Option()] = None,
+    model: Annotated[str | None, typer.Option(help="One model; all models unless given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List releases, the newest first.
@@ -42,7 +43,7 @@ def list_all(
         return
     for release in found:
         sys.stdout.write(
-            f"{release.model} {release.version}  {release.action} by {release.who}: {release.reason}\n"
+            f"{release.model} {release.version}  {release.action} by {release.who}: {for_terminal(release.reason)}\n"
         )
 
 
@@ -77,7 +78,7 @@ def register(
     sys.stdout.write(f"{model} {done.version} is registered\n")
 
 
-def promote(context: typer.Context, model: Model, version: str, reason: Reason) -> None:
+def promote(context: typer.Context, model: Model, version: Version, reason: Reason) -> None:
     """Make a registered version the champion; services take it up while running.
 
     Example: errata release promote card-reader 3 --reason "Looked at all broken cases: labels were wrong."

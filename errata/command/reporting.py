@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from errata.command.session import for_terminal
+
 if TYPE_CHECKING:
     from storage.database import Database
 
@@ -28,6 +30,7 @@ def report_table(rows: list[dict[str, Any]]) -> None:
     """Print `rows` as a table for people."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(
         "model", "version", "slice", "n", "edited", "95 %", "distance", "p50 ms", "p95 ms", "p99 ms"
@@ -35,9 +38,7 @@ def report_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         rate, distance, served = row["edit_rate"], row["distance"], row["served_us"]
         table.add_row(
-            row["model"],
-            row["version"],
-            row["slice"],
+            *(Text(for_terminal(row[name])) for name in ("model", "version", "slice")),
             f"{row['n']:,}",
             _percent(rate["value"]),
             f"{_percent(rate['low'])} – {_percent(rate['high'])}",

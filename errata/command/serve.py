@@ -27,7 +27,6 @@ def migrate(context: typer.Context) -> None:
     """
     from storage.database import migrate as migrate_database
 
-    prepare_directory(session_of(context))
     migrate_database(session_of(context).settings.database.url)
 
 
@@ -122,7 +121,7 @@ def demo(
 
 def doctor(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check settings, database, broker, topics and artifacts, and say how to mend what is wrong.
 
@@ -153,10 +152,3 @@ def dashboard_arguments(session: Session) -> list[str]:
         "--server.headless", "true",
         "--browser.gatherUsageStats", "false",
     ]  # fmt: skip
-
-
-def prepare_directory(session: Session) -> None:
-    """Make the directory of a SQLite database, which SQLite itself does not."""
-    url = session.settings.database.url
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)

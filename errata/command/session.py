@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,11 +64,20 @@ def holder_name() -> str:
 
 def print_json(value: Any) -> None:
     """Print one line of JSON; Korean text is not escaped."""
-    sys.stdout.write(msgspec.json.encode(value, enc_hook=_encode_other).decode() + "\n")
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
     sys.stdout.flush()
 
 
-def _encode_other(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    raise TypeError(f"no JSON for {type(value).__name__}")
+def for_terminal(text: str, keep: str = "") -> str:
+    """`text` as a terminal may show it: what would move its cursor, or the eye, is escaped, but for `keep`.
+
+    What customers and services wrote must not be able to clear the screen, or to look like another line.
+    """
+    return "".join(
+        each if each in keep or not _moves(each) else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def _moves(character: str) -> bool:
+    """Whether it is a control, a direction, or a line separator. A zero-width joiner is none: emoji need it."""
+    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and character != "\u200d"

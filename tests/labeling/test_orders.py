@@ -26,7 +26,7 @@ from storage.errors import Conflict, NotFound
 from storage.examples import count_examples, read_examples
 from storage.intake import apply
 from storage.outbox import read_unsent
-from storage.records import BatchItem, Label, Signal
+from storage.records import BatchItem, Label
 from storage.releases import put_release, put_version
 from storage.runs import get_run, open_run, read_steps
 from storage.signals import put_signal
@@ -38,7 +38,7 @@ from tests.builders import (
     a_voc_event,
     an_arrival,
 )
-from tests.records import MODEL, make_label, make_release, make_run, make_version, number_id
+from tests.records import MODEL, make_label, make_release, make_run, make_signal, make_version, number_id
 
 RUN = number_id(9001)
 COUNT = 120
@@ -164,21 +164,7 @@ def test_a_run_is_not_collected_before_corrections_had_time_to_come(db: Database
 def test_nothing_from_before_the_change_is_mined(db: Database) -> None:
     store_events(db)
     change_us = START_US + 100 * SECOND_US
-    signal = Signal(
-        id=number_id(9100),
-        model=MODEL,
-        version="1",
-        slice="all",
-        time_us=NOW_US,
-        change_us=change_us,
-        n_events=100,
-        n_corrections=30,
-        log_evidence=14.0,
-        ceiling=0.1,
-        decision="opened",
-        reason="It rose.",
-        run_id=RUN,
-    )
+    signal = make_signal(9100, time_us=NOW_US, change_us=change_us, decision="opened", run_id=RUN)
     with db.write() as c:
         put_signal(c, signal)
     store_run(db, signal_id=signal.id)

@@ -105,6 +105,18 @@ def test_every_image_from_elsewhere_is_pinned() -> None:
     assert all(re.search(r":v?\d", image) for image in elsewhere)
 
 
+def test_what_the_image_copies_is_here() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE):
+        assert all((ROOT / source).exists() for source in sources.split()), sources
+
+
+def test_a_healthcheck_asks_the_port_that_its_process_listens_on() -> None:
+    for name in ("intake", "dashboard"):
+        port = getattr(settings_of(OURS[name]), name).port
+        assert f"localhost:{port}/" in OURS[name]["healthcheck"]["test"][-1]
+
+
 def test_the_image_has_every_room_that_is_installed() -> None:
     copied = set(
         re.findall(r"^COPY (\w+) \1$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)

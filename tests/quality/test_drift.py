@@ -22,7 +22,7 @@ from quality.drift import (
 )
 
 DETECTOR = Detector(reference_predictions=100, events_per_false_alarm=1000.0)
-batches = st.lists(
+spans = st.lists(
     st.integers(0, 50).flatmap(
         lambda n: st.tuples(st.just(n), st.integers(0, n), st.none() | st.integers(0, 9))
     ),
@@ -33,7 +33,7 @@ batches = st.lists(
 def watch(
     rates: list[tuple[float, int]], detector: Detector, rng: np.random.Generator, n: int = 20
 ) -> list[Update]:
-    """Run a detector over stretches of (rate, events) in batches of `n`, dated by the number of the batch."""
+    """Run a detector over stretches of (rate, events) in spans of `n`, dated by the number of the span."""
     state, updates = DetectorState(), []
     for rate, events in rates:
         for k in rng.binomial(n, rate, events // n).tolist():
@@ -57,7 +57,7 @@ def test_false_alarms_are_rarer_than_promised() -> None:
 
 
 def test_evidence_at_the_ceiling_grows_by_one_per_prediction_on_average() -> None:
-    # This equality is what makes the promise: E[M after a batch] = M + n for a rate at the ceiling.
+    # This equality is what makes the promise: E[M after a span] = M + n for a rate at the ceiling.
     state = DetectorState(log_r=(1.0, 2.0, 3.0), reference_n=100, ceiling=0.2)
     before = sum(map(math.exp, state.log_r)) / len(ALTERNATIVES)
     detector = Detector(events_per_false_alarm=math.inf)
@@ -94,7 +94,7 @@ def test_an_alarm_knows_since_when() -> None:
         assert alarm.change.since_us is not None
         starts.append(alarm.change.since_us)
         shares.append(alarm.change.k / alarm.change.n)
-    # The drift came with batch 400.
+    # The drift came with span 400.
     assert abs(np.median(starts) - 400) <= 2
     assert np.median(shares) == pytest.approx(0.2, abs=0.06)
 
@@ -143,7 +143,7 @@ def test_a_change_is_forgotten_when_the_rate_comes_back() -> None:
     assert updates[-1].change is None
 
 
-def test_an_empty_batch_changes_nothing() -> None:
+def test_an_empty_span_changes_nothing() -> None:
     state = run([(100, 5, 0), (20, 4, 1)], DetectorState())[-1].state
     assert update(state, 0, 0, DETECTOR, start_us=5).state == state
     assert update(DetectorState(), 0, 0, Detector(reference_predictions=0)).state == DetectorState()
@@ -162,7 +162,7 @@ def test_a_reference_never_mixes_two_versions() -> None:
     assert reset_for_version(state) == DetectorState()
 
 
-@given(batches, st.integers(0, 30))
+@given(spans, st.integers(0, 30))
 def test_a_replay_from_any_stored_state_gives_the_same_bits(
     arrived: list[tuple[int, int, int | None]], stored: int
 ) -> None:
@@ -175,7 +175,7 @@ def test_a_replay_from_any_stored_state_gives_the_same_bits(
     assert run(arrived[stored:], restored) == updates[stored:]
 
 
-@given(batches)
+@given(spans)
 def test_every_prediction_is_counted_once(arrived: list[tuple[int, int, int | None]]) -> None:
     state = (run(arrived, DetectorState()) or [Update(DetectorState(), -math.inf, False, None)])[-1].state
     assert state.n + state.reference_n == sum(n for n, _, _ in arrived)
@@ -183,7 +183,7 @@ def test_every_prediction_is_counted_once(arrived: list[tuple[int, int, int | No
 
 
 @settings(max_examples=50)
-@given(batches, st.integers(1, 50), st.data())
+@given(spans, st.integers(1, 50), st.data())
 def test_more_corrections_are_more_evidence(
     arrived: list[tuple[int, int, int | None]], n: int, data: st.DataObject
 ) -> None:
@@ -193,7 +193,7 @@ def test_more_corrections_are_more_evidence(
 
 
 @pytest.mark.parametrize(("n", "k"), [(1, 2), (-1, -1), (1, -1)])
-def test_impossible_batches_are_refused(n: int, k: int) -> None:
+def test_impossible_spans_are_refused(n: int, k: int) -> None:
     with pytest.raises(ValueError, match="0 <= k <= n"):
         update(DetectorState(), n, k, DETECTOR)
 

@@ -7,7 +7,7 @@ import pytest
 from errata.errors import Malformed
 from errata.settings import Task
 from quality.distances import PPM
-from retrain.scorecard import BATCH, make_cases, make_scorecards, measure
+from retrain.scorecard import AT_ONCE, make_cases, make_scorecards, measure
 from retrain.trainer import Output
 from storage.records import Example
 from tests.records import make_example, number_id
@@ -59,9 +59,9 @@ def test_a_refused_input_and_an_answer_of_a_wrong_type_are_wrong_altogether() ->
 
 def test_examples_are_asked_in_batches() -> None:
     network = Echo()
-    measured = measure(network, examples_of(*[("a", "a")] * (2 * BATCH + 5)), Task())
-    assert [size for size in network.sizes if size > 1] == [BATCH, BATCH, 5]
-    assert len(measured.outputs) == 2 * BATCH + 5
+    measured = measure(network, examples_of(*[("a", "a")] * (2 * AT_ONCE + 5)), Task())
+    assert [size for size in network.sizes if size > 1] == [AT_ONCE, AT_ONCE, 5]
+    assert len(measured.outputs) == 2 * AT_ONCE + 5
 
 
 def test_latency_is_of_one_call_and_throughput_of_batches() -> None:

@@ -3,25 +3,10 @@
 from dataclasses import replace
 
 from storage.database import Database
-from storage.records import Signal
 from storage.signals import get_detector_state, put_detector_state, put_signal, read_signals
-from tests.records import MODEL, number_id
+from tests.records import MODEL, make_signal, number_id
 
-SIGNAL = Signal(
-    id=number_id(1),
-    model=MODEL,
-    version="1",
-    slice="all",
-    time_us=10,
-    change_us=None,
-    n_events=100,
-    n_corrections=30,
-    log_evidence=14.5,
-    ceiling=0.06,
-    decision="suppressed",
-    reason="A run is open.",
-    run_id=None,
-)
+SIGNAL = make_signal(1, time_us=10)
 
 
 def test_the_state_of_a_detector_is_replaced(db: Database) -> None:

@@ -28,11 +28,11 @@ class Consumer:
         self.done: list[FetchedRun] = []
         self.given_up: list[FetchedRun] = []
 
-    def batch_done(self, message):
+    def run_stored(self, message):
         self.done.append(message.run)
         return True
 
-    def batch_given_up(self, message):
+    def run_given_up(self, message):
         self.given_up.append(message.run)
 
 
@@ -113,7 +113,7 @@ def test_a_run_is_finished_after_it_is_stored(make_storing, consumer, metrics):
     assert stored == [(RUN, []), (RUN, [RUN])]
     assert consumer.done == [RUN, RUN]
     assert value(metrics.registry, "errata_records_consumed_total", topic=FEEDBACK) == 4
-    assert value(metrics.registry, "errata_batch_seconds_count") == 2
+    assert value(metrics.registry, "errata_storing_seconds_count") == 2
 
 
 def test_everything_that_touches_the_database_runs_in_one_thread(make_storing, consumer):
@@ -176,7 +176,7 @@ def test_when_draining_an_unavailable_database_is_given_up(make_storing, consume
     assert consumer.done == []
     assert consumer.given_up == [RUN]
     assert exits == []
-    assert value(metrics.registry, "errata_batches_given_up_total") == 1
+    assert value(metrics.registry, "errata_fetched_runs_given_up_total") == 1
 
 
 def test_when_draining_a_transaction_that_hangs_is_given_up(make_storing, consumer):

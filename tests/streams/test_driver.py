@@ -244,7 +244,7 @@ def test_a_database_restored_from_backup_is_filled_up_again(process, broker, dat
     broker.append(PARTITIONS[0], gap=0, n=4)
     (message,) = loop.run_until_complete(process.fetch())
     database.store(message.run)
-    process.consumer.batch_done(message)
+    process.consumer.run_stored(message)
     loop.run_until_complete(process.consumer.commit())
     assert broker.committed == {PARTITIONS[0]: 4}
     restored = Database()
@@ -254,22 +254,22 @@ def test_a_database_restored_from_backup_is_filled_up_again(process, broker, dat
     assert (message.run.first_offset, message.run.next_offset) == (0, 4)
 
 
-def test_only_batch_done_makes_an_offset_committable(process, broker, loop):
+def test_only_run_stored_makes_an_offset_committable(process, broker, loop):
     broker.append(PARTITIONS[0], gap=0, n=4)
     (message,) = loop.run_until_complete(process.fetch())
     message.incref()
     assert not message.ack(process.consumer)
-    process.consumer.batch_given_up(message)
+    process.consumer.run_given_up(message)
     loop.run_until_complete(process.consumer.commit())
     assert broker.committed == {}
-    assert process.consumer.batch_done(message)
+    assert process.consumer.run_stored(message)
     loop.run_until_complete(process.consumer.commit())
     assert broker.committed == {PARTITIONS[0]: 4}
 
 
 def test_a_commit_that_kafka_refuses_is_made_again(process, broker, loop):
     broker.append(PARTITIONS[0], gap=0, n=4)
-    process.consumer.batch_done(loop.run_until_complete(process.fetch())[0])
+    process.consumer.run_stored(loop.run_until_complete(process.fetch())[0])
     process.thread.commits_fail = True
     loop.run_until_complete(process.consumer.commit())
     process.thread.commits_fail = False
@@ -284,7 +284,7 @@ def test_fetching_waits_while_too_many_bytes_are_in_flight(loop, broker, databas
     broker.append(PARTITIONS[0], gap=0, n=8)
     (first,) = loop.run_until_complete(process.fetch())
     assert loop.run_until_complete(process.fetch()) == []
-    process.consumer.batch_done(first)
+    process.consumer.run_stored(first)
     (second,) = loop.run_until_complete(process.fetch())
     assert second.run.first_offset == 4
 
@@ -296,7 +296,7 @@ def test_waiting_for_room_ends_as_soon_as_there_is_room(loop, broker, database):
 
     async def fetch_while_finishing() -> list[RunMessage]:
         (first,) = await process.fetch()
-        asyncio.get_running_loop().call_later(0.01, process.consumer.batch_done, first)
+        asyncio.get_running_loop().call_later(0.01, process.consumer.run_stored, first)
         return [message async for _, message in process.consumer.getmany(timeout=60)]
 
     (second,) = loop.run_until_complete(fetch_while_finishing())
@@ -346,13 +346,13 @@ def test_what_was_drained_while_a_new_start_was_asked_for_is_read_again(process,
 def test_kafka_follows_the_database_back(process, broker, database, loop):
     broker.append(PARTITIONS[0], gap=0, n=8)
     for _ in range(2):
-        process.consumer.batch_done(loop.run_until_complete(process.fetch())[0])
+        process.consumer.run_stored(loop.run_until_complete(process.fetch())[0])
     loop.run_until_complete(process.consumer.commit())
     assert broker.committed == {PARTITIONS[0]: 8}
     loop.run_until_complete(
         process.assign(PARTITIONS)
     )  # The database says nothing of this partition any more.
-    process.consumer.batch_done(loop.run_until_complete(process.fetch())[0])
+    process.consumer.run_stored(loop.run_until_complete(process.fetch())[0])
     loop.run_until_complete(process.consumer.commit())
     assert broker.committed == {PARTITIONS[0]: 4}
 
@@ -391,7 +391,7 @@ def test_records_taken_by_nobody_between_two_fetches_are_read_again(process, bro
     (first,) = loop.run_until_complete(process.fetch())
     loop.run_until_complete(process.thread.getmany({TP(*PARTITIONS[0])}, 0))
     assert loop.run_until_complete(process.fetch()) == []
-    process.consumer.batch_done(first)
+    process.consumer.run_stored(first)
     assert loop.run_until_complete(process.fetch())[0].run.first_offset == 0
 
 
@@ -500,7 +500,7 @@ class ConsumerHistory(RuleBasedStateMachine):
     def finish_any(self, data):
         message = data.draw(st.sampled_from(self.stored))
         self.stored.remove(message)
-        self.process.consumer.batch_done(message)
+        self.process.consumer.run_stored(message)
 
     @rule(partitions=st.sets(st.sampled_from(PARTITIONS)), in_progress=st.integers(0, 2))
     def rebalance(self, partitions, in_progress):
@@ -545,7 +545,7 @@ class ConsumerHistory(RuleBasedStateMachine):
             while self.handed_out:
                 self.store_next(self.handed_out[0].partition)
             while self.stored:
-                self.process.consumer.batch_done(self.stored.pop())
+                self.process.consumer.run_stored(self.stored.pop())
         assert self.database.stored == self.broker.offsets
         self.loop.run_until_complete(self.process.consumer.commit())
         for partition, offsets in self.broker.offsets.items():

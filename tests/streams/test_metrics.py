@@ -36,7 +36,7 @@ def test_prometheus_gets_the_numbers(port):
     status, text = get(port, "/metrics")
     assert status == 200
     assert 'errata_records_consumed_total{topic="errata.voc"} 3.0' in text
-    assert 'errata_batch_seconds_bucket{le="0.025"} 1.0' in text
+    assert 'errata_storing_seconds_bucket{le="0.025"} 1.0' in text
 
 
 def test_health_is_a_status(port, health):

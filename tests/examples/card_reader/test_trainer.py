@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,7 @@ CPU = torch.device("cpu")
 TINY = CardTrainer(NetworkShape(channels=(4, 8, 8), features=8))
 SETTINGS = Training(steps=6, batch_examples=16)
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only wait for each other on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def cards(count: int, seed: int = 0) -> list[Sample]:
