@@ -27,6 +27,8 @@ _PALETTE: Final = ("#2F5D8C", "#C2703D", "#4E8F7B", "#8C6BB1", "#7A7F87", "#B08D
 _SIGNAL_COLOUR: Final = "#D1453B"
 _RELEASE_COLOUR: Final = "#7A8590"
 _HEIGHT: Final = 290
+#: The height of a chart that stands above other things.
+LOW: Final = 220
 #: Midnight is a date; any other time is a time of day.
 _TIME_LABEL: Final = (
     "utchours(datum.value) || utcminutes(datum.value) || utcseconds(datum.value)"
@@ -35,10 +37,10 @@ _TIME_LABEL: Final = (
 
 
 class Axis(NamedTuple):
-    """The first and the last moment of a chart, as milliseconds of the reader's wall clock."""
+    """The first and the last moment of a chart on the reader's wall clock."""
 
-    first_ms: int
-    last_ms: int
+    first: pd.Timestamp
+    last: pd.Timestamp
 
 
 def bucket_width_us(span_us: int) -> int:
@@ -67,7 +69,7 @@ def drawn_since_us(windows: Sequence[Window], since_us: int, until_us: int, widt
 
 def axis_of(since_us: int, until_us: int, zone: ZoneInfo) -> Axis:
     """The ends of the time axis of all charts of a screen."""
-    return Axis(_wall_clock_ms(since_us, zone), _wall_clock_ms(until_us, zone))
+    return Axis(_wall_clock(since_us, zone), _wall_clock(until_us, zone))
 
 
 def over_time(windows: Iterable[Window], width_us: int, zone: ZoneInfo, now_us: int) -> pd.DataFrame:
@@ -157,7 +159,9 @@ def marks_of(
     )
 
 
-def rate_chart(table: pd.DataFrame, marks: pd.DataFrame, axis: Axis, allowed: float | None) -> alt.LayerChart:
+def rate_chart(
+    table: pd.DataFrame, marks: pd.DataFrame, axis: Axis, allowed: float | None, height: int = _HEIGHT
+) -> alt.LayerChart:
     """The correction rate per version with its interval, and the rate that is allowed."""
     tooltip = [
         alt.Tooltip("clock:N", title="Time"),
@@ -179,7 +183,7 @@ def rate_chart(table: pd.DataFrame, marks: pd.DataFrame, axis: Axis, allowed: fl
         layers.append(
             limit.mark_rule(color=_SIGNAL_COLOUR, strokeDash=[2, 3], opacity=0.7).encode(y="allowed:Q")
         )
-    return _layered([*layers, *_mark_layers(marks)], axis)
+    return _layered([*layers, *_mark_layers(marks)], axis, height)
 
 
 def distance_chart(table: pd.DataFrame, marks: pd.DataFrame, axis: Axis) -> alt.LayerChart:
@@ -245,17 +249,19 @@ def _wall_clock(time_us: int, zone: ZoneInfo) -> pd.Timestamp:
     return pd.Timestamp(local_time(time_us, zone).replace(tzinfo=UTC))
 
 
-def _wall_clock_ms(time_us: int, zone: ZoneInfo) -> int:
-    return int(_wall_clock(time_us, zone).timestamp() * 1000)
-
-
 def _time_axis(ends: Axis | None = None) -> alt.X:
-    scale = alt.Scale(type="utc") if ends is None else alt.Scale(type="utc", domain=list(ends))
+    scale = alt.Scale(type="utc") if ends is None else alt.Scale(type="utc", domain=[*map(_date_time, ends)])
     return alt.X(
         "time:T",
         title=None,
         scale=scale,
         axis=alt.Axis(labelExpr=_TIME_LABEL, labelOverlap=True, grid=False, tickCount=8),
+    )
+
+
+def _date_time(end: pd.Timestamp) -> alt.DateTime:
+    return alt.DateTime(
+        utc=True, year=end.year, month=end.month, date=end.day, hours=end.hour, minutes=end.minute
     )
 
 
@@ -342,8 +348,8 @@ def _mark_layers(marks: pd.DataFrame) -> list[alt.Chart]:
     return layers
 
 
-def _layered(layers: list[alt.Chart], axis: Axis) -> alt.LayerChart:
+def _layered(layers: list[alt.Chart], axis: Axis, height: int = _HEIGHT) -> alt.LayerChart:
     """The layers over one time axis; nothing that lies outside of it widens it."""
     first, *others = layers
     first = first.encode(x=_time_axis(axis))
-    return alt.LayerChart(layer=[first, *others], height=_HEIGHT)
+    return alt.LayerChart(layer=[first, *others], height=height)

@@ -19,9 +19,9 @@ P = ParamSpec("P")
 #: Spans of time that can be looked at, in seconds.
 SPANS: dict[str, int] = {
     "15 min": 900,
-    "1 hour": 3600,
-    "6 hours": 21_600,
-    "24 hours": 86_400,
+    "1 h": 3600,
+    "6 h": 21_600,
+    "24 h": 86_400,
     "7 days": 604_800,
     "30 days": 2_592_000,
 }
@@ -59,9 +59,9 @@ def title(name: str, sentence: str) -> None:
     st.caption(sentence)
 
 
-def split_header(widths: Sequence[float]) -> Sequence[DeltaGenerator]:
-    """The first line of a screen: its name on the left, what can be chosen beside it."""
-    return st.columns(widths, vertical_alignment="bottom", gap="medium")
+def choosers() -> DeltaGenerator:
+    """A line for what can be chosen on a screen; a narrow window breaks it."""
+    return st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
 
 
 def show_text(text: str) -> None:
@@ -96,14 +96,20 @@ def choose_model() -> str | None:
     if not models:
         show_first_event()
         return None
-    chosen: str | None = st.selectbox("Model", models, key="model", bind="query-params")
+    chosen: str | None = st.selectbox("Model", models, key="model", bind="query-params", width=220)
     return chosen or models[0]
 
 
-def choose_span(default: str = "24 hours") -> int:
+def choose_span(default: str = "24 h") -> int:
     """The span of time to look at, in microseconds, kept in the URL."""
     chosen = st.segmented_control(
-        "Time", list(SPANS), default=default, key="span", bind="query-params", required=True
+        "Time",
+        list(SPANS),
+        default=default,
+        key="span",
+        bind="query-params",
+        required=True,
+        width="content",
     )
     return SPANS[chosen or default] * 1_000_000
 

@@ -13,6 +13,8 @@ from storage.records import Batch, Run, RunStep, Signal, Step
 
 #: Between a number and its unit: a space at which no line breaks.
 NBSP = "\u00a0"
+#: Nothing to the eye, and the end of a word to Markdown.
+WORD_JOINER = "\u2060"
 #: What stands where nothing was measured.
 NOTHING = "–"
 
@@ -31,6 +33,8 @@ STEPS: dict[Step, str] = {
 
 
 _UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z")
+#: Where GitHub's Markdown sees a web or mail address, escaped or not.
+_LINK = re.compile(r":/|www\.|@.", re.IGNORECASE)
 _VERDICT = re.compile(r"^(?:Promote|Keep) \S+: ")
 
 
@@ -139,7 +143,8 @@ def in_one_line(text: str) -> str:
 
 def without_markdown(text: str) -> str:
     """`text` such that Markdown shows it as it is: no link, no picture, no HTML, no formula becomes alive."""
-    return "".join(f"\\{sign}" if sign in string.punctuation else sign for sign in in_one_line(text))
+    kept_apart = _LINK.sub(lambda found: found[0][:-1] + WORD_JOINER + found[0][-1], in_one_line(text))
+    return "".join(f"\\{sign}" if sign in string.punctuation else sign for sign in kept_apart)
 
 
 def visible_bytes(raw: bytes) -> str:
@@ -191,27 +196,25 @@ def describe_loop(
     batch: Batch | None,
     zone: ZoneInfo,
     now_us: int,
-) -> str:
-    """What the loop is doing now, in a sentence or two.
+) -> list[str]:
+    """What the loop is doing now in a sentence, and what explains it in further ones.
 
     `signals` are the model's, latest first, with that which opened the latest run; `runs` its runs, latest
     first; `batch` is what the latest run waits for.
     """
     run = runs[0] if runs else None
     if run is not None and run.decided_us is None and run.status in ("waiting", "requested", "training"):
-        return f"{_describe_cause(run, signals, zone, now_us)} {_describe_wait(run, batch)}"
+        return [f"{_describe_cause(run, signals, zone, now_us)} {_describe_wait(run, batch)}"]
     decided_us = run.decided_us or run.opened_us if run is not None else 0
     unanswered = [signal for signal in signals if signal.time_us > decided_us]
-    said = []
-    if run is not None:
-        said.append(_describe_end(run, zone, now_us))
+    said = _describe_end(run, zone, now_us) if run is not None else []
     if unanswered:
         said.append(_describe_unanswered(unanswered, run is not None, zone, now_us))
     if said:
-        return " ".join(said)
+        return said
     if champion is None:
-        return "No version is released yet; the loop starts with the first release."
-    return f"No signal so far: version {champion} is watched, and corrections stay within what is allowed."
+        return ["No version is released yet; the loop starts with the first release."]
+    return [f"No signal so far: version {champion} is watched, and corrections stay within what is allowed."]
 
 
 def _describe_cause(run: Run, signals: Sequence[Signal], zone: ZoneInfo, now_us: int) -> str:
@@ -228,7 +231,7 @@ def _describe_unanswered(signals: Sequence[Signal], after_run: bool, zone: ZoneI
     if after_run:
         latest = f"Since then {count}; the latest: {latest[0].lower()}{latest[1:]}"
     why = re.split(r"(?<=\.) ", signals[0].reason)[-1]
-    return f"{latest}; no run was opened: {with_local_times(why, zone, now_us)}"
+    return f"{latest}. No run was opened: {with_local_times(why, zone, now_us)}"
 
 
 def _describe_signal(signal: Signal, zone: ZoneInfo, now_us: int) -> str:
@@ -255,7 +258,7 @@ def _describe_wait(run: Run, batch: Batch | None) -> str:
     return f"{name} waits for {batch.quantity:,} labels, {batch.n_labelled:,} are done."
 
 
-def _describe_end(run: Run, zone: ZoneInfo, now_us: int) -> str:
+def _describe_end(run: Run, zone: ZoneInfo, now_us: int) -> list[str]:
     when = moment(run.decided_us or run.opened_us, zone, now_us)
     name = f"Run {short_id(run.id)}"
     if run.status == "promoted":
@@ -264,7 +267,7 @@ def _describe_end(run: Run, zone: ZoneInfo, now_us: int) -> str:
         result = f"{name} failed at {when}"
     else:
         result = f"{name} ended at {when}: version {run.champion} was kept"
-    return f"{result}. {describe_verdict(run.verdict_reason)}" if run.verdict_reason else f"{result}."
+    return [f"{result}.", describe_verdict(run.verdict_reason)] if run.verdict_reason else [f"{result}."]
 
 
 def _three_figures(value: float) -> str:
@@ -314,14 +317,14 @@ _SENTENCES: Mapping[Step, tuple[set[str], Callable[[Mapping[str, Any]], str]]] =
     "labelled": (
         {"training", "evaluation"},
         lambda known: (
-            f"{known['training']:,} to learn from, {known['evaluation']:,} to be judged by{_say_cost(known)}"
+            f"{known['training']:,} to learn from, {known['evaluation']:,} to be judged by,{_say_cost(known)}"
         ),
     ),
     "requested": ({"run_id"}, lambda _known: "told to the trainers"),
     "frozen": ({"training", "evaluation"}, _say_frozen),
     "trained": ({"steps", "seconds", "device"}, _say_trained),
     "scored": ({"n", "champion_wrong", "candidate_wrong"}, _say_scored),
-    "judged": ({"reason"}, lambda known: describe_verdict(known["reason"])),
+    "judged": ({"verdict"}, lambda known: f"{known['verdict']}, for the reason above"),
     "released": (
         {"version", "instead_of", "who"},
         lambda known: f"version {known['version']} instead of {known['instead_of']}, by {known['who']}",

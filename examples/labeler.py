@@ -77,6 +77,12 @@ def work_off(database: Database, settings: Settings, directory: Path, rng: rando
     """Label, deliver and judge every batch that is ordered now."""
     with database.read() as connection:
         ordered = list_batches(connection, model=MODEL, status="ordered")
+        delivered = list_batches(connection, model=MODEL, status="delivered")
+    for batch in delivered:
+        # It was checked before it was handed over; then the database was busy, or we were stopped.
+        accept_batch(
+            database, batch.id, f"Accept: checked before it was delivered, AQL {AQL}.", now_us(), new_id
+        )
     for batch in ordered:
         tasks = export_batch(database, batch.id)
         truth = read_truth(directory)

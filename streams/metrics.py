@@ -1,4 +1,4 @@
-"""What the worker tells Prometheus, and the small server on 127.0.0.1 that tells it."""
+"""What the worker tells Prometheus, and the small server that tells it."""
 
 import threading
 from collections.abc import Callable

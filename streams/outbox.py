@@ -9,7 +9,7 @@ from kafka.errors import KafkaError
 
 from errata.errors import Unavailable
 from errata.settings import Broker
-from errata.topics import kafka_options
+from errata.topics import check_broker, kafka_options
 from errata.wire import JSON_TYPE, STRUCTURED_TYPE, format_time
 from storage import outbox
 from storage.database import Database
@@ -64,6 +64,8 @@ class OutboxSender:
 
     def _open(self) -> KafkaProducer:
         if self._producer is None:
+            # Asked first, because a producer that finds no broker leaves its sockets open, at every attempt.
+            check_broker(self._settings, timeout_seconds=5.0)
             self._producer = KafkaProducer(
                 **kafka_options(self._settings), acks="all", max_block_ms=5000, bootstrap_timeout_ms=5000
             )

@@ -13,17 +13,15 @@ LIVE_SPAN_US = 6 * 3600 * 1_000_000
 @frame.guarded
 def show() -> None:
     """Choosers bound to the URL, four charts over the same time, and a table by slice."""
-    title_side, model_side, slice_side, span_side = frame.split_header([5, 3, 3, 6])
-    with title_side:
-        frame.title("Online numbers", "What the service shows over time, by version and slice.")
-    with model_side:
+    frame.title(
+        "Online numbers", "Corrections, edit distance, latency and traffic over time, by version and slice."
+    )
+    with frame.choosers():
         model = frame.choose_model()
-    if model is None:
-        return
-    with slice_side:
-        slice_name = st.selectbox("Slice", _list_slices(model), key="slice", bind="query-params")
-    with span_side:
-        span_us = frame.choose_span("1 hour")
+        if model is None:
+            return
+        slice_name = st.selectbox("Slice", _list_slices(model), key="slice", bind="query-params", width=220)
+        span_us = frame.choose_span("1 h")
     # Many minutes take a while to read; wide spans are drawn anew only when the reader asks.
     live = st.fragment(_show_charts, run_every=15 if span_us <= LIVE_SPAN_US else None)
     live(model, slice_name or "all", span_us)

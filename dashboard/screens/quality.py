@@ -32,22 +32,19 @@ QUOTES_READ = 200
 def show() -> None:
     """What the loop does now; the four numbers to know; the 2x2 of the chosen version; versions side by side."""
     settings = reads.read_settings()
-    title_side, model_side, span_side = frame.split_header([5, 3, 6])
-    with title_side:
-        frame.title("Quality", "Is it good, before release and in the service?")
-    with model_side:
+    frame.title("Quality", "Is it good enough, before release and in the service, in numbers and in words?")
+    with frame.choosers():
         model = frame.choose_model()
-    if model is None:
-        return
-    with span_side:
+        if model is None:
+            return
         span_us = frame.choose_span()
+        versions = reads.list_versions(model)
+        champion = next((release.version for release in reads.list_releases(model)[:1]), None)
+        version = _choose_version(versions, champion) if versions else None
     _show_loop(model)
-    versions = reads.list_versions(model)
-    if not versions:
+    if version is None:
         frame.show_first_event()
         return
-    champion = next((release.version for release in reads.list_releases(model)[:1]), None)
-    version = _choose_version(versions, champion)
     _show_headlines(model, version, span_us, settings)
     since_us, until_us = frame.since_until(span_us)
     sums = reads.sum_versions(model, since_us, until_us)
@@ -77,9 +74,13 @@ def _show_loop(model: str) -> None:
         cause = reads.get_signal(model_runs[0].signal_id)
         signals = signals if cause is None or cause in signals else [*signals, cause]
         batch = next((batch for batch in reads.list_batches(model) if batch.run_id == model_runs[0].id), None)
-    sentence = describe_loop(champion, signals, model_runs, batch, reads.time_zone(settings), reads.now_us())
+    now, *details = describe_loop(
+        champion, signals, model_runs, batch, reads.time_zone(settings), reads.now_us()
+    )
     with st.container(border=True):
-        frame.show_text(sentence)
+        frame.show_text(now)
+        for detail in details:
+            frame.show_caption(detail)
 
 
 def _choose_version(versions: list[str], champion: str | None) -> str:
@@ -90,6 +91,7 @@ def _choose_version(versions: list[str], champion: str | None) -> str:
         key="version",
         bind="query-params",
         required=True,
+        width="content",
         format_func=lambda name: without_markdown(f"{name} (champion)" if name == champion else name),
     )
     return chosen or versions[0]
@@ -105,15 +107,30 @@ def _show_headlines(model: str, version: str, span_us: int, settings: Settings) 
     cards, run = _latest_cards(model, version)
     with st.container(horizontal=True):
         _show_headline("Wrong on frozen examples", *_offline_headline(cards, run, version))
-        line = _correction_line(model, since_us, until_us, settings)
-        _show_headline("Corrected in the service", *_online_headline(sums, version), line)
+        _show_headline("Corrected in the service", *_online_headline(sums, version))
         _show_headline("Latency shown, p95", *_latency_headline(found))
         _show_headline("What customers say", *_voice_headline(model, since_us))
+    if sums:
+        _show_course(model, min(found.first_us for found in sums.values()), until_us, settings)
 
 
-def _show_headline(label: str, value: str, said: str, line: list[float] | None = None) -> None:
-    with st.container(border=True):
-        st.metric(label, value, chart_data=line)
+def _show_course(model: str, first_us: int, until_us: int, settings: Settings) -> None:
+    """The correction rate of all versions since the first prediction, with the moments that explain it."""
+    zone, now_us = reads.time_zone(settings), reads.now_us()
+    width_us = charts.bucket_width_us(until_us - first_us)
+    windows = reads.read_windows(model, "all", first_us - first_us % width_us, until_us, width_us)
+    signals = reads.read_signals(model)
+    since_us = charts.drawn_since_us(windows, first_us - width_us, until_us, width_us)
+    marks = charts.marks_of(reads.list_releases(model), signals, since_us, until_us, zone)
+    allowed = next((signal.ceiling for signal in signals if signal.slice == "all"), None)
+    table = charts.over_time(windows, width_us, zone, now_us)
+    axis = charts.axis_of(since_us, until_us, zone)
+    st.altair_chart(charts.rate_chart(table, marks, axis, allowed, height=charts.LOW))
+
+
+def _show_headline(label: str, value: str, said: str) -> None:
+    with st.container(border=True, height="stretch"):
+        st.metric(label, value)
         frame.show_caption(said)
 
 
@@ -144,20 +161,6 @@ def _online_headline(sums: dict[str, VersionSum], version: str) -> tuple[str, st
         latest = max(others, key=lambda other: sums[other].last_us)
         against = f"; version {latest}: {percent(tables.correction_rate(sums[latest].window).value)}"
     return percent(rate.value), f"{tables.interval_and_n(rate)}{against}"
-
-
-def _correction_line(model: str, since_us: int, until_us: int, settings: Settings) -> list[float] | None:
-    """The correction rate of all versions over time, where it has a course."""
-    spans = reads.sum_versions(model, since_us, until_us).values()
-    if not spans:
-        return None
-    first_us, zone = min(found.first_us for found in spans), reads.time_zone(settings)
-    width_us = charts.bucket_width_us(until_us - first_us)
-    windows = reads.read_windows(model, "all", first_us - first_us % width_us, until_us, width_us)
-    table = charts.over_time(windows, width_us, zone, reads.now_us())
-    by_time = table.groupby("time")[["corrected", "n"]].sum()
-    rates = (by_time["corrected"] / by_time["n"]).tolist()
-    return rates if len(rates) > 1 else None
 
 
 def _latency_headline(found: VersionSum | None) -> tuple[str, str]:

@@ -27,17 +27,14 @@ CASES_SHOWN = 6
 def show() -> None:
     """The runs of a model; the chosen one arrow by arrow, its scorecards, its cases, and the releases."""
     settings = reads.read_settings()
-    title_side, model_side, run_side = frame.split_header([5, 2, 4])
-    with title_side:
-        frame.title("Runs", "Why each retraining was opened, what it measured, what was decided.")
-    with model_side:
+    frame.title("Runs", "Every retraining: why it was opened, what it measured, and what was decided.")
+    with frame.choosers():
         model = frame.choose_model()
-    if model is None:
-        return
-    runs = reads.list_runs(model)
-    if runs:
-        with run_side:
-            run = _choose_run(runs, settings)
+        if model is None:
+            return
+        runs = reads.list_runs(model)
+        run = _choose_run(runs, settings) if runs else None
+    if run is not None:
         _show_run(run, settings)
     else:
         st.info("No run was opened yet. A signal opens one by itself; by hand:")
@@ -56,6 +53,7 @@ def _choose_run(runs: list[Run], settings: Settings) -> Run:
         key="run",
         bind="query-params",
         format_func=lambda run_id: names[run_id],
+        width=400,
     )
     return next((run for run in runs if run.id == chosen), runs[0])
 

@@ -17,11 +17,11 @@ _FIRST_VOC = 'client.voc(text="숫자 8이 자꾸 3으로 읽혀요", rating=2, 
 PAGE_SIZE = 50
 EXPORT_AT_MOST = 10_000
 _COLUMNS: dict[str, Any] = {
-    "When": st.column_config.TextColumn(width=85),
+    "When": st.column_config.TextColumn(width=78),
     "Rating": st.column_config.NumberColumn(width=55),
-    "Status": st.column_config.TextColumn(width=70),
-    "Said": st.column_config.TextColumn(width=300),
-    "Model": st.column_config.TextColumn(width=90),
+    "Status": st.column_config.TextColumn(width=66),
+    "Said": st.column_config.TextColumn(width=255),
+    "Model": st.column_config.TextColumn(width=84),
 }
 STATUSES = ("new", "triaged", "resolved", "declined")
 RATINGS: dict[str, tuple[int, int] | None] = {"any": None, "1–3": (1, 3), "4–6": (4, 6), "7–10": (7, 10)}
@@ -41,7 +41,7 @@ def show() -> None:
         return
     inbox = _choose_inbox()
     vocs = _list_shown(inbox)
-    list_side, detail_side = st.columns([5, 4], gap="large")
+    list_side, detail_side = st.columns([8, 5], gap="medium")
     with list_side:
         _show_list(inbox, vocs, settings)
     with detail_side:
@@ -67,7 +67,8 @@ def _choose_inbox() -> Inbox:
 def _list_shown(inbox: Inbox) -> list[Voc]:
     """The rows of this session, read once per filter and page: they stand still under the hand."""
     if st.session_state.get("voc_inbox") != inbox:
-        st.session_state.update(voc_inbox=inbox, voc_rows=None, voc_page=1)
+        st.session_state.update(voc_inbox=inbox, voc_rows=None)
+        st.session_state.pop("voc_page", None)
     if st.session_state.get("voc_rows") is None:
         _read_rows(inbox)
     rows: list[Voc] = st.session_state["voc_rows"]
@@ -112,7 +113,8 @@ def _offer_refresh(inbox: Inbox) -> None:
     new = reads.count_voc(inbox) - st.session_state.get("voc_count", 0)
     label = f"{new:,} new, refresh" if new > 0 else "Refresh"
     if st.button(label, key="voc_refresh", type="primary" if new > 0 else "secondary"):
-        st.session_state.update(voc_rows=None, voc_page=1)
+        st.session_state["voc_rows"] = None
+        st.session_state.pop("voc_page", None)
         reads.read_voc.clear()
         reads.count_voc.clear()
         st.rerun(scope="app")

@@ -1,5 +1,6 @@
 """The `errata` command: one file per noun, each verb a function. A room is imported only when its verb is called."""
 
+import os
 import sys
 
 
@@ -14,4 +15,10 @@ def main() -> None:
                 "The errata command is not part of the client: pip install 'errata[storage]' (or [worker], [demo])"
             )
         raise
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has seen enough, as `head` does; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -53,7 +53,7 @@ def build() -> typer.Typer:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        code = build()(args=list(arguments), standalone_mode=False)
+        code = build()(args=list(arguments), prog_name="errata", standalone_mode=False)
     except Unavailable as error:
         sys.stderr.write(f"errata: {error}\n")
         return 3
@@ -69,7 +69,7 @@ def run(arguments: Sequence[str]) -> int:
     except typer.TyperException as error:
         used: typer.Context | None = getattr(error, "ctx", None)
         command = used.command_path if used is not None else "errata"
-        sys.stderr.write(f"errata: {error.format_message().rstrip('.')}; see {command} --help\n")
+        sys.stderr.write(f"errata: {error.format_message()} See {command} --help\n")
         return 2
     except OSError as error:
         if error.filename is None:

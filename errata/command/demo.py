@@ -33,7 +33,7 @@ CALM_PREDICTIONS = 300
 #: Predictions of the new version that must be old enough for most customers to have answered.
 AFTER_PREDICTIONS = 600
 ANSWERED_SECONDS = 15
-PATIENCE_SECONDS = 420
+PATIENCE_SECONDS = 540
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,9 @@ def _run(session: Session, directory: Path, children: Children, view: View, head
         view.say("The loop is closed; traffic goes on. Look around on the dashboard.")
         view.say(f"Ask it yourself in another terminal: . {directory / 'env'} && .venv/bin/errata report")
         while True:
-            demo.wait(lambda _numbers: False, "Ctrl-C")
+            children.check()
+            view.show(demo.numbers())
+            time.sleep(0.5)
     finally:
         database.close()
 

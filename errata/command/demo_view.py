@@ -54,7 +54,7 @@ def _table(numbers: DemoNumbers) -> Table:
         rate = rates[name]
         table.add_row(label, f"{n:,}", f"{edits:,}", "" if rate is None else f"{rate:.1%}")
     table.caption = f"{numbers.events:,} events stored, {numbers.dead_letters} dead letters; run: " + (
-        " > ".join(numbers.steps) or "none yet"
+        numbers.steps[-1] if numbers.steps else "none yet"
     )
     return table
 

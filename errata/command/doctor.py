@@ -61,7 +61,7 @@ def _broker(settings: Settings) -> Finding:
 def _artifacts(settings: Settings) -> Finding:
     directory = Path(settings.artifacts.directory)
     existing = next(parent for parent in (directory, *directory.resolve().parents) if parent.exists())
-    if not os.access(existing, os.W_OK):
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
         return Finding(
             "artifacts", False, f"{directory} can't be written: check artifacts.directory and its owner"
         )

@@ -151,4 +151,4 @@ def wait_until(
             children.check()
         if time.monotonic() > deadline:
             raise Stop(f"waited {seconds:.0f} s in vain for {what}")
-        time.sleep(0.2)
+        time.sleep(0.3)

@@ -1,5 +1,6 @@
 """What `errata report` prints: one row per model, version and slice."""
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,8 @@ from errata.command.session import for_terminal
 
 if TYPE_CHECKING:
     from storage.database import Database
+
+_WIDE = 240
 
 
 def report_rows(
@@ -28,12 +31,24 @@ def report_rows(
 
 def report_table(rows: list[dict[str, Any]]) -> None:
     """Print `rows` as a table for people."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(
-        "model", "version", "slice", "n", "edited", "95 %", "distance", "p50 ms", "p95 ms", "p99 ms"
+        "model",
+        "version",
+        "slice",
+        "n",
+        "edited",
+        "95 %",
+        "distance",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "per second",
+        box=SIMPLE_HEAD,
     )
     for row in rows:
         rate, distance, served = row["edit_rate"], row["distance"], row["served_us"]
@@ -44,8 +59,10 @@ def report_table(rows: list[dict[str, Any]]) -> None:
             f"{_percent(rate['low'])} – {_percent(rate['high'])}",
             _percent(distance["value"]),
             *(_milliseconds(served[quantile]["value"]) for quantile in ("p50", "p95", "p99")),
+            f"{row['qps']['value']:.2f}",
         )
-    Console().print(table)
+    # In a file or a pipe nothing has to be broken into lines.
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def _percent(share: float | None) -> str:

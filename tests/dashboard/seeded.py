@@ -124,6 +124,7 @@ class _Seeder:
         self.writers = share_out(7)["first"]
         self.numpy_rng = np.random.default_rng(7)
         self.n_corrected = 0
+        self.next_offset: dict[tuple[str, int], int] = {}
 
     def seed(self) -> Seeded:
         predictions = self.predict()
@@ -132,7 +133,7 @@ class _Seeder:
         dead = self.spoil()
         self.arrive(PREDICTIONS, predictions, dead)
         self.arrive(FEEDBACK, feedback)
-        self.arrive(FEEDBACK, feedback[:25], first_offset=10_000)  # Sent twice.
+        self.arrive(FEEDBACK, feedback[:25])  # Sent twice.
         self.arrive(VOC, vocs)
         run_id, batch_id = self.improve(predictions)
         return Seeded(
@@ -270,14 +271,14 @@ class _Seeder:
     def event(self, minutes: float, data: PredictionData | FeedbackData | VocData) -> Event:
         return Event(id=self.id(), source="/app", time_us=self.ago(max(minutes, 0.02)), data=data)
 
-    def arrive(
-        self, topic: str, events: list[Event], dead: list[DeadLetter] | None = None, first_offset: int = 0
-    ) -> None:
-        """Half of the events are in each of two partitions, a hundred to a record."""
+    def arrive(self, topic: str, events: list[Event], dead: list[DeadLetter] | None = None) -> None:
+        """Half of the events are in each of two partitions, after what was there before."""
         for partition in range(2):
+            first_offset = self.next_offset.get((topic, partition), 0)
             own = [event for event in events if _partition_of(event) == partition]
             own_dead = [letter for letter in dead or [] if letter.partition == partition]
             last = max([first_offset + len(own), *(letter.offset + 1 for letter in own_dead)])
+            self.next_offset[topic, partition] = last
             arrival = Arrival(
                 topic=topic,
                 partition=partition,
@@ -382,7 +383,7 @@ class _Seeder:
             currency="USD",
             guide="Write down what is really in the input.\n읽을 수 없으면 bad_data 로 표시하세요.",
             guide_version="3",
-            policy={"seed": 7},
+            policy={"seed": 7, "mining": {"evaluation_groups_percent": 30}},
             reason=f"Ordered for run {run_id[-4:]} after the correction rate rose.",
             created_us=self.ago(37),
         )

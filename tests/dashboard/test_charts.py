@@ -8,7 +8,7 @@ from storage.records import Release, Signal
 from tests.dashboard.records import MINUTE_US, NOW_US, SEOUL, START_US, a_window
 
 
-def a_signal(minute: float) -> Signal:
+def a_signal(minute: float, decision="opened") -> Signal:
     return Signal(
         id="s",
         model="card-reader",
@@ -20,8 +20,8 @@ def a_signal(minute: float) -> Signal:
         n_corrections=5,
         log_evidence=14.0,
         ceiling=0.056,
-        decision="opened",
-        reason="It rose.",
+        decision=decision,
+        reason="It rose since 2026-11-23T05:00:00.5Z.",
         run_id=None,
     )
 
@@ -62,7 +62,8 @@ def test_points_of_time_sum_minutes_and_keep_versions_apart():
 
 def test_time_is_the_wall_clock_of_the_reader():
     table = charts.over_time([a_window()], MINUTE_US, SEOUL, NOW_US)
-    assert str(table["time"][0]) == "2026-11-23 14:00:00+00:00"
+    assert str(table["time"][0]) == "2026-11-23 14:00:30+00:00"
+    assert table["clock"][0] == "2026-11-23 14:00"
 
 
 def test_the_minute_that_has_not_ended_counts_for_the_part_that_has():
@@ -87,34 +88,60 @@ def test_marks_are_those_within_the_span_and_late_ones_are_labelled_to_the_left(
     assert marks["late"].tolist() == [False, False, True]
 
 
+def test_the_reasons_of_marks_are_in_the_time_of_the_reader():
+    marks = charts.marks_of([], [a_signal(5)], START_US, START_US + 60 * MINUTE_US, SEOUL)
+    assert marks["reason"].tolist() == ["It rose since 14:00."]
+
+
+def test_a_signal_that_opened_no_run_is_set_apart_and_a_flood_of_them_is_thinned():
+    flood = [a_signal(10 + place / 60, "suppressed") for place in range(600)]
+    marks = charts.marks_of([], [a_signal(9), *flood], START_US, START_US + 60 * MINUTE_US, SEOUL)
+    assert marks["kind"].value_counts().to_dict() == {"signal": 1, "repeated": 30}
+
+
+def test_the_axis_begins_just_before_the_first_prediction_and_is_never_only_a_few_points_long():
+    until_us = START_US + 60 * MINUTE_US
+    early, late = [a_window(20)], [a_window(58)]
+    for windows, begins_us in (
+        (early, START_US + 19 * MINUTE_US),
+        (late, until_us - charts.POINTS_AT_LEAST * MINUTE_US),
+    ):
+        assert charts.drawn_since_us(windows, START_US, until_us, MINUTE_US) == begins_us
+    assert charts.drawn_since_us(late, until_us - MINUTE_US, until_us, MINUTE_US) == until_us - MINUTE_US
+
+
 @pytest.mark.parametrize("with_marks", [False, True])
 def test_every_chart_is_valid(with_marks):
     table = charts.over_time([a_window(0), a_window(1, version="2")], MINUTE_US, SEOUL, NOW_US)
     until_us = START_US + 60 * MINUTE_US
     marks = charts.marks_of(
         [a_release(1, "2")] if with_marks else [],
-        [a_signal(1)] if with_marks else [],
+        [a_signal(1), a_signal(2, "suppressed")] if with_marks else [],
         START_US,
         until_us,
         SEOUL,
     )
+    axis = charts.axis_of(START_US, until_us, SEOUL)
     for chart in (
-        charts.rate_chart(table, marks, 0.056 if with_marks else None),
-        charts.distance_chart(table, marks),
-        charts.latency_chart(table, marks, "served"),
-        charts.latency_chart(table, marks, "shown"),
-        charts.qps_chart(table, marks),
+        charts.rate_chart(table, marks, axis, 0.056 if with_marks else None),
+        charts.distance_chart(table, marks, axis),
+        charts.latency_chart(table, marks, axis, "served"),
+        charts.latency_chart(table, marks, axis, "shown"),
+        charts.qps_chart(table, marks, axis),
     ):
         specification = chart.to_dict(validate=True)
-        assert len(specification["layer"]) >= 1
+        ends = specification["layer"][0]["encoding"]["x"]["scale"]["domain"]
+        assert [(end["hours"], end["minutes"]) for end in ends] == [(14, 0), (15, 0)]
+        assert all(rows for rows in specification["datasets"].values())
 
 
 def test_versions_keep_their_colours_in_all_charts():
     table = charts.over_time([a_window(0), a_window(1, version="2")], MINUTE_US, SEOUL, NOW_US)
     marks = charts.marks_of([], [], START_US, START_US, SEOUL)
+    axis = charts.axis_of(START_US, NOW_US, SEOUL)
     scales = [
-        charts.qps_chart(table, marks).to_dict()["layer"][0]["encoding"]["color"]["scale"],
-        charts.rate_chart(table, marks, None).to_dict()["layer"][1]["encoding"]["color"]["scale"],
+        charts.qps_chart(table, marks, axis).to_dict()["layer"][0]["encoding"]["color"]["scale"],
+        charts.rate_chart(table, marks, axis, None).to_dict()["layer"][1]["encoding"]["color"]["scale"],
     ]
     assert scales[0] == scales[1]
     assert scales[0]["domain"] == ["1", "2"]

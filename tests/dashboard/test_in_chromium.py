@@ -154,7 +154,7 @@ def test_quality_and_the_way_to_the_run(page: Page, address: str, pictures: Path
 
 
 def test_online_numbers_and_the_chosen_time_in_the_link(page: Page, address: str, pictures: Path):
-    open_screen(page, f"{address}/online?model={MODEL}&span=6+hours", "Online numbers")
+    open_screen(page, f"{address}/online?model={MODEL}&span=6+h", "Online numbers")
     expect(
         page.locator('[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg')
     ).to_have_count(5)
@@ -191,13 +191,16 @@ def test_what_customers_wrote_never_runs(page: Page, address: str, seeded: Seede
     open_screen(page, f"{address}/voc?id={seeded.voc_ids[3]}", "VOC")
     expect(text_of(page, XSS)).to_be_visible()
     assert page.evaluate("window.pwned") is None
-    assert page.locator('img[src="x"], a[href^="javascript"]').count() == 0
+    assert page.locator('img[src="x"], a[href^="javascript"], a[href^="mailto"]').count() == 0
 
 
 def test_labeling(page: Page, address: str, pictures: Path, seeded: Seeded):
     open_screen(page, f"{address}/labeling?batch={seeded.batch_id}", "Labeling")
     expect(page.get_by_role("paragraph").filter(has_text="0.05 USD × 60 = 3.00 USD")).to_be_visible()
     expect(page.get_by_text("bad_data 로 표시하세요")).to_be_visible()
+    expect(page.get_by_role("heading", name=re.compile("^Item "))).to_be_visible()
+    expect(page.locator('[data-testid="stImage"] img')).to_be_visible()
+    page.get_by_text("For the labelers").click()
     expect(page.get_by_text(re.compile(f"errata batch export {seeded.batch_id}"))).to_be_visible()
     take_picture(page, pictures / "labeling.png")
 
@@ -205,7 +208,7 @@ def test_labeling(page: Page, address: str, pictures: Path, seeded: Seeded):
 def test_runs(page: Page, address: str, pictures: Path, seeded: Seeded):
     open_screen(page, f"{address}/runs?model={MODEL}&run={seeded.run_id}", "Runs")
     expect(page.get_by_text("Scorecards measured").first).to_be_visible()
-    expect(page.get_by_text(re.compile("Promote: Version 2 fixes 12 and breaks 2"))).to_be_visible()
+    expect(page.get_by_text(re.compile("Promote 2: Version 2 fixes 12 and breaks 2"))).to_be_visible()
     expect(page.get_by_role("heading", name="Fixed: 12")).to_be_visible()
     take_picture(page, pictures / "runs.png")
 

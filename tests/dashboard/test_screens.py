@@ -92,6 +92,10 @@ def test_quality_shows_the_champion_first_and_all_four_cells(seeded: Seeded, sho
     assert f"Run {seeded.run_id[-4:]} ended at" in text
     assert "version 2 was promoted" in text
     assert "the candidate fixes 12 and breaks 2" in text
+    headlines = {metric.label: metric.value.replace("\u00a0", " ") for metric in test.metric}
+    assert headlines["Wrong on frozen examples"] == "10 %"  # 6 of 60.
+    assert set(headlines) >= {"Corrected in the service", "Latency shown, p95", "What customers say"}
+    assert len(test.get("vega_lite_chart")) == 1
     assert f"{len(VOCS)} comments" in text
     assert "Data to" in text
 
@@ -112,7 +116,7 @@ def test_versions_side_by_side_count_every_prediction(seeded: Seeded, show_datab
 
 def test_online_numbers_draw_five_charts_and_a_table_by_slice(seeded: Seeded, show_database):
     show_database(seeded.url)
-    test = open_screen("online", model=MODEL, span="6 hours")
+    test = open_screen("online", model=MODEL, span="6 h")
     assert len(test.get("vega_lite_chart")) == 5
     table = test.dataframe[0].value
     assert {"all", "camera=new", "camera=old", "device=ios"} <= set(table["Slice"])
@@ -138,6 +142,11 @@ def test_voc_is_tied_to_its_prediction(seeded: Seeded, show_database):
     assert "card-reader, version 1" in text
     assert "Shown\n" in text
     assert "08/27" in text
+
+
+def test_without_a_choice_the_latest_comment_is_shown(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    assert f"Comment {seeded.voc_ids[-1]}" in said(open_screen("voc"))
 
 
 @pytest.mark.parametrize(("word", "n"), [("결제", 3), ("읽혀", 1), ("CARD", 2), ("100%", 0), ("_", 0)])
@@ -208,6 +217,16 @@ def test_a_batch_shows_its_cost_composition_guide_and_items(seeded: Seeded, show
     assert "bad_data 로 표시하세요" in text
     assert f"errata batch export {seeded.batch_id}" in text
     assert "drawn at random from held-out customers" in text
+    assert "labelled by labeler-2" in text
+
+
+def test_the_item_that_is_chosen_is_shown_with_what_the_labeler_saw(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    test = open_screen("batches", batch=seeded.batch_id, part="uncertain")
+    assert len(test.get("image")) == 1
+    table = test.table[-1].value
+    assert table.iloc[:, 0].tolist()[0] == "Shown"
+    assert table.iloc[:, 0].tolist()[-1] == "Label"
 
 
 def test_a_run_is_shown_arrow_by_arrow(seeded: Seeded, show_database):
@@ -225,8 +244,9 @@ def test_a_run_is_shown_arrow_by_arrow(seeded: Seeded, show_database):
     )
     assert [text for text in texts if text in arrows] == list(arrows)
     text = said(test)
-    assert "Promote: Version 2 fixes 12 and breaks 2 of 60" in text
-    assert "correction rate 38 % of 71 predictions, 5.6 % was allowed" in text
+    assert "Promote 2: Version 2 fixes 12 and breaks 2 of 60" in text
+    assert "correction rate 38 % of 71 predictions since" in text
+    assert "5.6 % was allowed" in text
     assert "Fixed: 12" in text
     assert "min.kim" in text
 

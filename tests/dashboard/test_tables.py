@@ -4,9 +4,9 @@ import pytest
 
 from dashboard import tables
 from storage.ledger import PartitionIntake
-from storage.records import Case, Scorecard
+from storage.records import Case, Scorecard, Voc
 from tests.dashboard.records import MINUTE_US, SEOUL, START_US, a_window
-from tests.records import make_batch, make_example, make_prediction
+from tests.records import make_batch, make_example, make_item, make_prediction
 
 
 def test_the_correction_rate_counts_edits_and_rejects_of_all_predictions():
@@ -115,6 +115,34 @@ def test_a_prediction_is_shown_with_what_it_was_corrected_to():
     edited = make_prediction(1, output="결재", action="edit", corrected="결제")
     assert tables.answer_table(edited).to_numpy().tolist() == [["Shown", "결재"], ["Corrected", "결제"]]
     assert len(tables.answer_table(make_prediction(2, output={"number": "4"}))) == 1
+
+
+def test_comments_of_the_same_wording_are_counted_together_and_the_latest_is_shown():
+    vocs = [
+        Voc(
+            id=voc_id,
+            text=text,
+            rating=None,
+            channel=None,
+            language=None,
+            time_us=0,
+            prediction_id=None,
+            model="card-reader",
+            tags={},
+            subject=None,
+            status="new",
+            theme=None,
+        )
+        for voc_id, text in (("3", "또 틀려요"), ("2", "Thanks"), ("1", "또  틀려요"))
+    ]
+    assert [(voc.id, count) for voc, count in tables.group_quotes(vocs)] == [("3", 2), ("2", 1)]
+
+
+def test_what_the_label_shows_to_be_wrong_is_marked():
+    item = make_item(1, label={"number": "12", "expiry": "08/27"})
+    table = tables.label_table(item, make_prediction(1, output={"number": "13", "expiry": "08/27"}))
+    assert table.to_numpy().tolist() == [["Shown", "≠ 13", "08/27"], ["Label", "12", "08/27"]]
+    assert tables.label_table(item, None).to_numpy().tolist() == [["Label", "12", "08/27"]]
 
 
 def test_a_batch_says_what_it_costs():

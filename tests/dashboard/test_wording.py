@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard.wording import (
+    WORD_JOINER,
     ago,
     compact_json,
     cost,
     describe_evidence,
     describe_loop,
+    describe_verdict,
     duration,
     full_moment,
     in_one_line,
@@ -22,6 +24,7 @@ from dashboard.wording import (
     percent,
     percent_range,
     visible_bytes,
+    with_local_times,
     without_markdown,
 )
 from storage.records import RunStep, Signal
@@ -123,8 +126,16 @@ def test_every_sign_that_markdown_knows_is_escaped(text):
 
 
 @given(st.text())
-def test_escaping_loses_nothing_but_the_kind_of_space(text):
-    assert re.sub(r"\\(.)", r"\1", without_markdown(text)) == in_one_line(text)
+def test_escaping_loses_nothing_and_adds_nothing_that_is_seen(text):
+    escaped = without_markdown(text.replace(WORD_JOINER, ""))
+    assert re.sub(r"\\(.)", r"\1", escaped).replace(WORD_JOINER, "") == in_one_line(
+        text.replace(WORD_JOINER, "")
+    )
+
+
+@pytest.mark.parametrize("text", ["see https://evil.example", "WWW.evil.example", "to a@b.example"])
+def test_no_address_becomes_a_link(text):
+    assert not re.search(r"https?://|www\.|\w@\w", without_markdown(text).replace("\\", ""), re.IGNORECASE)
 
 
 def test_the_space_before_a_unit_stays_unbreakable():
@@ -138,19 +149,71 @@ def test_evidence_is_said_in_a_line():
     assert describe_evidence(step) == "n training: 640, p: 0.013, parts: 2"
 
 
+def test_ids_and_hashes_are_left_to_the_full_view():
+    step = RunStep(run_id="r", step="frozen", evidence={"sha256": "9f", "run_id": "r", "seed": 7}, time_us=0)
+    assert describe_evidence(step) == "seed: 7"
+
+
+@pytest.mark.parametrize(
+    ("step", "evidence", "said"),
+    [
+        (
+            "opened",
+            {"n_events": 301, "n_corrections": 50, "ceiling": 0.023, "run_id": "r"},
+            "50 of 301 predictions were corrected, where 2.3 % was allowed",
+        ),
+        (
+            "ordered",
+            {"quantity": 480, "cost": "19.20", "currency": "USD", "parts": {"audit": 48, "corrected": 432}},
+            "480 predictions for 19.20 USD: 432 corrected, 48 audit",
+        ),
+        (
+            "labelled",
+            {"training": 302, "evaluation": 178, "cost": "19.20", "currency": "USD"},
+            "302 to learn from, 178 to be judged by, for 19.20 USD",
+        ),
+        (
+            "frozen",
+            {"training": 802, "evaluation": 378, "dataset": "9f"},
+            "802 examples to learn from, 378 to be judged by",
+        ),
+        ("trained", {"steps": 700, "seconds": 55.6, "device": "cpu"}, "700 steps in 56 s on cpu"),
+        (
+            "scored",
+            {"n": 378, "champion_wrong": 82, "candidate_wrong": 45},
+            "of 378 frozen examples the champion is wrong on 82, the candidate on 45",
+        ),
+        ("released", {"version": "2", "instead_of": "1", "who": "gate"}, "version 2 instead of 1, by gate"),
+    ],
+)
+def test_each_arrow_has_its_sentence(step, evidence, said):
+    assert plain(describe_evidence(RunStep(run_id="r", step=step, evidence=evidence, time_us=0))) == said
+
+
+def test_times_in_a_reason_are_shown_in_the_zone_of_the_reader():
+    assert with_local_times("Since 2026-11-23T05:02:07.341224Z.", SEOUL, NOW_US) == "Since 14:02."
+
+
+def test_a_verdict_is_not_said_twice():
+    assert describe_verdict("Promote 2: on 178 examples it is better.") == "On 178 examples it is better."
+    assert describe_verdict("The trainer failed.") == "The trainer failed."
+
+
 def test_before_the_first_release_the_loop_waits_for_it():
-    assert describe_loop(None, None, [], None, SEOUL, NOW_US).startswith("No version is released yet")
+    assert describe_loop(None, [], [], None, SEOUL, NOW_US)[0].startswith("No version is released yet")
 
 
 def test_without_a_signal_the_champion_is_watched():
-    assert "version 1 is watched" in describe_loop("1", None, [], None, SEOUL, NOW_US)
+    assert "version 1 is watched" in describe_loop("1", [], [], None, SEOUL, NOW_US)[0]
 
 
 def test_a_run_that_waits_for_labels_is_said_with_its_cause():
     signal = a_signal()
     run = make_run(0x3F2A, signal_id=signal.id)
     batch = make_batch(quantity=300, status="ordered", n_labelled=120)
-    assert plain(describe_loop("1", signal, [run], batch, SEOUL, NOW_US)) == (
+    later = a_signal(id="later", time_us=NOW_US + 1, decision="suppressed")
+    said = describe_loop("1", [later, signal], [run], batch, SEOUL, NOW_US)
+    assert plain("|".join(said)) == (
         "Signal at 14:02: correction rate 38 % where 5.6 % was allowed; "
         "run 3f2a waits for 300 labels, 120 are done."
     )
@@ -158,8 +221,22 @@ def test_a_run_that_waits_for_labels_is_said_with_its_cause():
 
 def test_a_suppressed_signal_gives_its_reason():
     signal = a_signal(decision="suppressed", reason="12 corrections are fewer than 30.")
-    assert describe_loop("1", signal, [], None, SEOUL, NOW_US).endswith(
-        "no run was opened: 12 corrections are fewer than 30."
+    (said,) = describe_loop("1", [signal], [], None, SEOUL, NOW_US)
+    assert said.endswith("No run was opened: 12 corrections are fewer than 30.")
+
+
+def test_signals_after_a_run_do_not_hide_how_it_ended():
+    run = make_run(
+        status="promoted", candidate="2", decided_us=NOW_US - HOUR_US, verdict_reason="It is better."
+    )
+    reason = "76 were corrected. The last run was decided at 2026-11-23T04:02:07Z, less than 24 hours ago."
+    signals = [a_signal(decision="suppressed", reason=reason)] * 2
+    end, why, since = describe_loop("2", signals, [run], None, SEOUL, NOW_US)
+    assert end.endswith("version 2 was promoted.")
+    assert why == "It is better."
+    assert plain(since) == (
+        "Since then 2 signals; the latest: signal at 14:02: correction rate 38 % where 5.6 % was allowed. "
+        "No run was opened: The last run was decided at 13:02, less than 24 hours ago."
     )
 
 
@@ -175,4 +252,4 @@ def test_a_suppressed_signal_gives_its_reason():
     ],
 )
 def test_each_state_of_a_run_has_its_sentence(changes, said):
-    assert said in describe_loop("1", None, [make_run(**changes)], None, SEOUL, NOW_US)
+    assert said in describe_loop("1", [], [make_run(**changes)], None, SEOUL, NOW_US)[0]

@@ -191,12 +191,10 @@ def test_every_bad_event_is_set_aside_by_itself(
     n_good = sum(bad.n_good + 1 for bad in corpus())
     with db.read() as c:
         letters = list_dead_letters(c, limit=1000)
-        found = {
-            (each.topic, each.partition, each.offset, each.position): each.reason for each in letters
-        }
+        found = {(each.topic, each.partition, each.offset, each.position): each.reason for each in letters}
         assert found == expected
         assert all(each.detail for each in letters)
-        assert [get_prediction(c, id).output for id in neighbours] == ["4111 1111"] * len(neighbours)
+        assert [get_prediction(c, each).output for each in neighbours] == ["4111 1111"] * len(neighbours)
         assert c.scalar(select(func.count()).select_from(predictions)) == n_good
         ledger = read_ledger_summary(c)
     assert sum(each.n for each in ledger) == n_sent

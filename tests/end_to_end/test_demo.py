@@ -16,7 +16,7 @@ from storage.examples import read_dataset
 from storage.predictions import read_predictions
 from storage.runs import get_run
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(700)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
         errata_command("demo", "--headless", "--directory", str(directory)),
         capture_output=True,
         text=True,
-        timeout=560,
+        timeout=640,
         env=dict(os.environ),
     )
     assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-1000:]

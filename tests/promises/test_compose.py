@@ -37,7 +37,7 @@ def test_its_command_exists(name: str) -> None:
     command = [sys.executable, "-m", "errata.command", *OURS[name]["command"], "--help"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
-    assert f"errata.command {name}" in " ".join(answer.stdout.split())
+    assert f"errata {name}" in " ".join(answer.stdout.split())
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -3,7 +3,13 @@
 import pytest
 
 from storage.database import Database
-from storage.dead_letters import count_by_reason, get_dead_letter, list_dead_letters, mark_replayed
+from storage.dead_letters import (
+    count_by_reason,
+    get_dead_letter,
+    list_dead_letters,
+    mark_replayed,
+    read_waiting,
+)
 from storage.errors import NotFound
 from tests.builders import a_dead_letter, an_arrival
 from tests.storage.conftest import Apply
@@ -45,3 +51,13 @@ def test_only_those_that_were_sent_again_are_marked(filled: Database) -> None:
     mark_replayed(filled, [], 8)
     with filled.read() as c:
         assert [each.replayed_us for each in list_dead_letters(c)] == [7, 7, None]
+
+
+def test_those_that_wait_are_read_oldest_first_until_they_were_sent_again(filled: Database) -> None:
+    with filled.read() as c:
+        waiting = list(read_waiting(c))
+        assert [(each.offset, each.position) for each in waiting] == [(0, 0), (0, 1), (1, 0)]
+        assert [each.position for each in read_waiting(c, reason="too_deep")] == [1]
+    mark_replayed(filled, waiting[:2], now_us=7)
+    with filled.read() as c:
+        assert [(each.offset, each.position) for each in read_waiting(c)] == [(1, 0)]

@@ -61,6 +61,14 @@ def insert_feedback(c: Connection) -> None:
     c.execute(feedback.insert().values(**feedback_row(a_feedback_event(1009, prediction=2), 1, START_US)))
 
 
+def insert_ledger_row(c: Connection, first_offset: int, next_offset: int) -> None:
+    """A run of no records of the topic of VOC."""
+    counts = dict.fromkeys(("n_records", "n", "n_new", "n_duplicate", "n_dead"), 0)
+    offsets = {"first_offset": first_offset, "next_offset": next_offset}
+    place = {"topic": "errata.voc", "partition": 0, "worker": "w", "stored_us": 0}
+    c.execute(intake_ledger.insert().values(**place, **offsets, **counts))
+
+
 TAMPERING: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "a count": (
         lambda c: c.execute(update(windows).where(windows.c.slice == "all").values(n=5)),
@@ -114,39 +122,11 @@ TAMPERING: dict[str, tuple[Callable[[Connection], Any], str]] = {
         "position of errata.voc 0 is 7, but the ledger ends at 1",
     ),
     "offsets applied twice": (
-        lambda c: c.execute(
-            intake_ledger.insert().values(
-                topic="errata.voc",
-                partition=0,
-                first_offset=0 - 1,
-                next_offset=1,
-                n_records=0,
-                n=0,
-                n_new=0,
-                n_duplicate=0,
-                n_dead=0,
-                worker="w",
-                stored_us=0,
-            )
-        ),
+        lambda c: insert_ledger_row(c, -1, 1),
         "ledger of errata.voc 0, offsets 0 to 1: offsets up to 1 were applied before",
     ),
     "a hole": (
-        lambda c: c.execute(
-            intake_ledger.insert().values(
-                topic="errata.voc",
-                partition=0,
-                first_offset=3,
-                next_offset=4,
-                n_records=0,
-                n=0,
-                n_new=0,
-                n_duplicate=0,
-                n_dead=0,
-                worker="w",
-                stored_us=0,
-            )
-        ),
+        lambda c: insert_ledger_row(c, 3, 4),
         "nothing is known of the offsets from 1 on before it",
     ),
 }

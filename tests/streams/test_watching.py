@@ -47,6 +47,7 @@ class Traffic:
         self._db = db
         self._rng = random.Random(11)
         self._n = 0
+        self._next_offset = 0
 
     @property
     def now_us(self) -> int:
@@ -62,7 +63,7 @@ class Traffic:
                 events.append(
                     a_feedback_event(100_000 + number, prediction=number, time_us=time_us + SECOND_US)
                 )
-        arrival = an_arrival(events, first_offset=self._n * 2)
+        arrival = an_arrival(events, first_offset=self._next_offset)
         apply(
             self._db,
             arrival,
@@ -72,6 +73,7 @@ class Traffic:
             now_us=START_US,
         )
         self._n += n
+        self._next_offset = arrival.next_offset
 
 
 @pytest.fixture

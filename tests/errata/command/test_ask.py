@@ -1,0 +1,164 @@
+"""Questions to a live system: what is printed is what the database holds."""
+
+import json
+import time
+
+import pytest
+from kafka import KafkaConsumer
+
+from errata.topics import FEEDBACK, PREDICTIONS
+from errata.wire import encode_event
+from storage.intake import apply
+from storage.tables import windows
+from tests.builders import a_feedback_event, a_prediction_event, an_arrival
+from tests.dashboard.seeded import MODEL, MODELS
+
+
+def rows_of(answer, **wanted):
+    return [row for row in answer.json() if all(row[name] == value for name, value in wanted.items())]
+
+
+def test_the_report_counts_every_prediction_with_its_interval(errata, seeded):
+    answer = errata("report", "--json")
+    assert answer.code == 0
+    everything = rows_of(answer, model=MODEL, slice="all")
+    assert sum(row["n"] for row in everything) == seeded.n_predictions
+    corrected = sum(
+        row["n"] * (row["edit_rate"]["value"] + row["reject_rate"]["value"]) for row in everything
+    )
+    assert round(corrected) == seeded.n_corrected
+    for row in everything:
+        rate = row["edit_rate"]
+        assert rate["low"] < rate["value"] < rate["high"]
+        assert rate["n"] == row["n"]
+
+
+def test_the_report_of_one_model_leaves_the_others_out(errata, seeded):
+    assert {row["model"] for row in errata("report", "--model", "translator", "--json").json()} == {
+        "translator"
+    }
+
+
+def test_the_report_looks_as_far_back_as_it_is_told(errata, seeded):
+    recent = rows_of(errata("report", "--minutes", "10", "--json"), model=MODEL, slice="all")
+    assert 0 < sum(row["n"] for row in recent) < seeded.n_predictions
+
+
+def test_the_table_has_the_same_numbers(errata, seeded):
+    rows = rows_of(errata("report", "--json"), model=MODEL, slice="all")
+    table = errata("report", "--model", MODEL).out
+    for row in rows:
+        assert f"{row['n']:,}" in table
+        assert f"{row['edit_rate']['value']:.1%}" in table
+        assert f"{row['served_us']['p99']['value'] / 1000:.1f}" in table
+
+
+def test_a_table_shows_what_a_service_sent_as_it_is(errata, seeded, database, apply_to):
+    hostile = "[/red]\x1b[2J"
+    apply_to(
+        a_prediction_event(
+            model=MODEL, version=hostile, time_us=time.time_ns() // 1000 - 60_000_000, tags={"device": "[x]"}
+        )
+    )
+    answer = errata("report", "--minutes", "60")
+    assert answer.code == 0
+    assert "[/red]" in answer.out
+    assert "device=[x]" in answer.out
+    assert "\x1b" not in answer.out
+
+
+@pytest.fixture
+def apply_to(database):
+    def store(event):
+        apply(
+            database,
+            an_arrival([event], topic=PREDICTIONS, partition=6, topic_id=""),
+            models=MODELS,
+            slice_values_per_hour=200,
+            worker="test",
+            now_us=event.time_us,
+        )
+
+    return store
+
+
+@pytest.mark.parametrize("minutes", ["nan", "-5", "0", "1e300"])
+def test_a_report_of_no_time_is_refused(errata, seeded, minutes):
+    answer = errata("report", "--minutes", minutes)
+    assert answer.code == 2
+    assert "--minutes" in answer.err
+
+
+def test_a_model_that_is_misspelled_is_named_rightly(errata, seeded):
+    answer = errata("report", "--model", "card-raeder")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == "errata: unknown model card-raeder: did you mean card-reader?\n"
+
+
+def test_verify_finds_no_difference_and_says_what_it_checked(errata, seeded):
+    answer = errata("verify")
+    assert answer.code == 0
+    assert answer.out.startswith("checked ")
+    assert answer.out.endswith("no difference\n")
+    assert errata("verify", "--json").json()["differences"] == []
+
+
+def test_verify_names_what_differs_and_ends_with_1(errata, seeded, database):
+    with database.write() as c:
+        c.execute(windows.update().where(windows.c.slice == "all").values(n=windows.c.n + 1))
+    answer = errata("verify")
+    assert answer.code == 1
+    assert "DIFFERENT  " in answer.out
+    assert "no difference" not in answer.out
+    as_json = errata("verify", "--json")
+    assert as_json.code == 1
+    assert len(as_json.json()["differences"]) > 0
+
+
+def test_runs_tell_their_steps_and_their_verdict(errata, seeded):
+    answer = errata("runs")
+    assert seeded.run_id in answer.out
+    assert (
+        "opened > ordered > labelled > requested > frozen > trained > scored > judged > released"
+        in answer.out
+    )
+    [found] = errata("runs", "--json", "--model", MODEL).json()
+    assert found["run"]["verdict"] == "promote"
+    assert [step["step"] for step in found["steps"]][-1] == "released"
+    assert errata("runs", "--json", "--model", "translator").json() == []
+
+
+def test_a_file_is_replayed_and_its_bad_lines_are_named(errata, fresh_broker, monkeypatch, tmp_path):
+    monkeypatch.setenv("ERRATA_BROKER__BOOTSTRAP", fresh_broker)
+    good = [encode_event(a_prediction_event(number)) for number in (1, 2)] + [
+        encode_event(a_feedback_event())
+    ]
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"\n".join([good[0], b"{not json", b"", good[1], b'{"specversion": "1.0"}', good[2]]))
+    answer = errata("replay", str(file))
+    assert answer.code == 1
+    assert answer.out == "3 events sent, 2 refused\n"
+    assert [line.partition(":")[0] for line in answer.err.splitlines()] == ["line 2", "line 5"]
+    consumer = KafkaConsumer(
+        PREDICTIONS, FEEDBACK, bootstrap_servers=fresh_broker, auto_offset_reset="earliest"
+    )
+    try:
+        records = [next(consumer) for _ in good]
+    finally:
+        consumer.close()
+    assert sorted(record.value for record in records) == sorted(good)
+    assert {record.topic for record in records} == {PREDICTIONS, FEEDBACK}
+    assert all(record.key.decode() in json.dumps(json.loads(record.value)) for record in records)
+
+
+def test_a_whole_file_is_replayed_with_0(errata, fresh_broker, monkeypatch, tmp_path):
+    monkeypatch.setenv("ERRATA_BROKER__BOOTSTRAP", fresh_broker)
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(encode_event(a_prediction_event()))
+    assert errata("replay", str(file)).code == 0
+
+
+def test_a_file_that_is_not_there_is_named_without_a_trace(errata, tmp_path):
+    answer = errata("replay", "nothing.jsonl")
+    assert answer.code == 2
+    assert answer.err == "errata: nothing.jsonl: No such file or directory\n"
