@@ -4,7 +4,10 @@ import streamlit as st
 
 from dashboard.screens import batches, intake, online, quality, runs, voc
 
-st.set_page_config(page_title="Errata", layout="wide", initial_sidebar_state="expanded")
+#: In pixels: what a narrow window can spare.
+SIDEBAR_WIDTH = 200
+
+st.set_page_config(page_title="Errata", layout="wide", initial_sidebar_state=SIDEBAR_WIDTH)
 st.navigation(
     {
         "Errata": [

@@ -1,47 +1,16 @@
-"""A version on disk: `weights.safetensors` (tensors, never pickles) and `network.json` (what they belong to)."""
+"""A version on disk is `network.json`, which names the digest of its `weights.safetensors`: whole, or refused.
+
+Nothing here needs PyTorch, so that a worker can release or roll back; the tensors are read in retrain/weights.py.
+"""
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-
 from errata.errors import Malformed
 from errata.resolver import DESCRIPTION, WEIGHTS
-
-
-def write_artifact(
-    directory: Path, state_dict: Mapping[str, torch.Tensor], description: Mapping[str, Any]
-) -> None:
-    """Write both files into `directory`; a reader finds a whole artifact or refuses it, never a mixture.
-
-    The description is written last and names the digest of the weights it belongs to.
-    """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
-    weights = save(tensors)
-    whole = {**description, "weights_sha256": hashlib.sha256(weights).hexdigest()}
-    directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(directory / WEIGHTS, weights)
-    write_atomically(directory / DESCRIPTION, json.dumps(whole, indent=2, sort_keys=True).encode())
-
-
-def read_artifact(directory: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The tensors (on the CPU) and the description of an artifact.
-
-    Raises Malformed when a file is missing or unreadable, or the weights are not those of the description.
-    """
-    description = _read_description(directory)
-    if hash_file(directory / WEIGHTS) != description["weights_sha256"]:
-        raise Malformed("artifact", f"{directory / WEIGHTS} is not the file that {DESCRIPTION} describes")
-    try:
-        return load_file(directory / WEIGHTS), description
-    except SafetensorError as error:
-        raise Malformed("artifact", f"{directory / WEIGHTS} is not a safetensors file: {error}") from error
 
 
 def artifact_sha256(directory: Path) -> str:
@@ -49,9 +18,7 @@ def artifact_sha256(directory: Path) -> str:
 
     Raises Malformed when the weights are not those of the description.
     """
-    description = _read_description(directory)
-    if hash_file(directory / WEIGHTS) != description["weights_sha256"]:
-        raise Malformed("artifact", f"{directory / WEIGHTS} is not the file that {DESCRIPTION} describes")
+    read_description(directory)
     return hash_file(directory / DESCRIPTION)
 
 
@@ -80,7 +47,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
-def _read_description(directory: Path) -> dict[str, Any]:
+def read_description(directory: Path) -> dict[str, Any]:
+    """The description of an artifact whose weights are the ones it names; raises Malformed otherwise."""
     path = directory / DESCRIPTION
     try:
         description = json.loads(path.read_bytes())
@@ -90,4 +58,6 @@ def _read_description(directory: Path) -> dict[str, Any]:
         raise Malformed("artifact", f"{path} is not JSON: {error}") from error
     if not isinstance(description, dict) or not isinstance(description.get("weights_sha256"), str):
         raise Malformed("artifact", f"{path} must be an object with weights_sha256")
+    if hash_file(directory / WEIGHTS) != description["weights_sha256"]:
+        raise Malformed("artifact", f"{directory / WEIGHTS} is not the file that {DESCRIPTION} describes")
     return description

@@ -64,7 +64,7 @@ class Trainer(Protocol):
         device: torch.device,
         progress: Progress,
     ) -> None:
-        """Write a candidate into `directory` as an artifact (retrain/artifacts.py).
+        """Write a candidate into `directory` as an artifact (retrain/weights.py).
 
         `new` are this run's examples, `old` those from before, replayed so that nothing is forgotten. Training
         starts from the artifact in `champion`, or from random weights where it is None. Interrupted and called

@@ -106,10 +106,10 @@ def _show_headlines(model: str, version: str, span_us: int, settings: Settings) 
     found = sums.get(version)
     cards, run = _latest_cards(model, version)
     with st.container(horizontal=True):
-        _show_headline("Wrong on frozen examples", *_offline_headline(cards, run, version))
-        _show_headline("Corrected in the service", *_online_headline(sums, version))
-        _show_headline("Latency shown, p95", *_latency_headline(found))
-        _show_headline("What customers say", *_voice_headline(model, since_us))
+        _show_headline("Wrong offline", *_offline_headline(cards, run, version))
+        _show_headline("Corrected online", *_online_headline(sums, version))
+        _show_headline("Shown, p95", *_latency_headline(found))
+        _show_headline("VOC rating", *_voice_headline(model, since_us))
     if sums:
         _show_course(model, min(found.first_us for found in sums.values()), until_us, settings)
 

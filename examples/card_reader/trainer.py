@@ -13,9 +13,9 @@ from errata.errors import Malformed
 from errata.settings import Training
 from examples.card_reader.cards import DIGITS, HEIGHT, WIDTH, decode_image
 from examples.card_reader.network import DigitNetwork, NetworkShape, as_cells, read_cards
-from retrain.artifacts import read_artifact, write_artifact
 from retrain.trainer import Output, Progress, Sample
 from retrain.training import Rows, fit
+from retrain.weights import read_artifact, write_artifact
 
 KIND = "card_reader.DigitNetwork"
 CHECKPOINT = "checkpoint.pt"

@@ -195,7 +195,7 @@ def test_what_customers_wrote_never_runs(page: Page, address: str, seeded: Seede
 
 
 def test_labeling(page: Page, address: str, pictures: Path, seeded: Seeded):
-    open_screen(page, f"{address}/labeling?batch={seeded.batch_id}", "Labeling")
+    open_screen(page, f"{address}/labeling?batch={seeded.batch_id}&part=evaluation", "Labeling")
     expect(page.get_by_role("paragraph").filter(has_text="0.05 USD × 60 = 3.00 USD")).to_be_visible()
     expect(page.get_by_text("bad_data 로 표시하세요")).to_be_visible()
     expect(page.get_by_role("heading", name=re.compile("^Item "))).to_be_visible()

@@ -93,8 +93,8 @@ def test_quality_shows_the_champion_first_and_all_four_cells(seeded: Seeded, sho
     assert "version 2 was promoted" in text
     assert "the candidate fixes 12 and breaks 2" in text
     headlines = {metric.label: metric.value.replace("\u00a0", " ") for metric in test.metric}
-    assert headlines["Wrong on frozen examples"] == "10 %"  # 6 of 60.
-    assert set(headlines) >= {"Corrected in the service", "Latency shown, p95", "What customers say"}
+    assert headlines["Wrong offline"] == "10 %"  # 6 of 60.
+    assert set(headlines) >= {"Corrected online", "Shown, p95", "VOC rating"}
     assert len(test.get("vega_lite_chart")) == 1
     assert f"{len(VOCS)} comments" in text
     assert "Data to" in text
@@ -222,7 +222,7 @@ def test_a_batch_shows_its_cost_composition_guide_and_items(seeded: Seeded, show
 
 def test_the_item_that_is_chosen_is_shown_with_what_the_labeler_saw(seeded: Seeded, show_database):
     show_database(seeded.url)
-    test = open_screen("batches", batch=seeded.batch_id, part="uncertain")
+    test = open_screen("batches", batch=seeded.batch_id, part="evaluation")
     assert len(test.get("image")) == 1
     table = test.table[-1].value
     assert table.iloc[:, 0].tolist()[0] == "Shown"

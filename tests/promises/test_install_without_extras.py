@@ -62,3 +62,9 @@ def test_the_command_without_its_extra_says_what_to_install() -> None:
     )
     assert result.returncode == 1
     assert "pip install 'errata[storage]'" in result.stderr
+
+
+def test_a_release_needs_no_torch() -> None:
+    program = "import sys; sys.modules['torch'] = sys.modules['safetensors'] = None; import retrain.release"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr

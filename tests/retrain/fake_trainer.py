@@ -9,8 +9,8 @@ import torch
 
 from errata.errors import Malformed
 from errata.settings import Training
-from retrain.artifacts import read_artifact, write_artifact
 from retrain.trainer import Output, Progress, Sample
+from retrain.weights import read_artifact, write_artifact
 
 
 def write_network(directory: Path, cameras: Sequence[str]) -> None:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from errata.errors import Malformed
-from retrain.artifacts import artifact_sha256, hash_file, read_artifact, write_artifact, write_atomically
+from retrain.artifacts import artifact_sha256, hash_file, write_atomically
+from retrain.weights import read_artifact, write_artifact
 
 WEIGHTS = {"layer.weight": torch.arange(6.0).reshape(2, 3).t(), "steps": torch.tensor(7)}
 

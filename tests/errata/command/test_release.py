@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from errata.topics import RETRAIN
-from retrain.artifacts import write_artifact
+from retrain.weights import write_artifact
 from storage.database import open_database
 from storage.outbox import read_unsent
 

@@ -14,8 +14,9 @@ from examples.card_reader.digits import share_out
 from examples.card_reader.first_version import collect_samples
 from examples.card_reader.network import NetworkShape
 from examples.card_reader.trainer import CardTrainer, as_rows, jitter
-from retrain.artifacts import artifact_sha256, read_artifact, write_artifact
+from retrain.artifacts import artifact_sha256
 from retrain.trainer import Progress, Sample, load_trainer
+from retrain.weights import read_artifact, write_artifact
 
 CPU = torch.device("cpu")
 TINY = CardTrainer(NetworkShape(channels=(4, 8, 8), features=8))
