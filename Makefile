@@ -59,9 +59,9 @@ migrate: $(INSTALLED)  ## Bring the tables of the configured database up to date
 lock: $(INSTALLED)  ## Resolve every dependency again and write requirements.lock
 	scripts/write_lock.sh $(BIN)
 
-screenshots: $(INSTALLED)  ## Take pictures of the dashboard's screens into docs/screenshots
+screenshots: $(INSTALLED)  ## Take pictures of the dashboard of a running demo into docs/screenshots
 	scripts/ensure_browser.sh $(BIN)
-	ERRATA_SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/dashboard/test_in_chromium.py
+	$(BIN)/python scripts/take_screenshots.py
 
 clean:  ## Remove what was made: .venv, caches and the demo's data (the database in var/ stays)
 	rm -rf .venv build dist var/demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

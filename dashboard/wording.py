@@ -226,10 +226,10 @@ def _describe_cause(run: Run, signals: Sequence[Signal], zone: ZoneInfo, now_us:
 
 
 def _describe_unanswered(signals: Sequence[Signal], after_run: bool, zone: ZoneInfo, now_us: int) -> str:
-    count = "a signal" if len(signals) == 1 else f"{len(signals):,} signals"
     latest = _describe_signal(signals[0], zone, now_us)
     if after_run:
-        latest = f"Since then {count}; the latest: {latest[0].lower()}{latest[1:]}"
+        count = "a" if len(signals) == 1 else f"{len(signals):,} signals; the latest:"
+        latest = f"Since then {count} {latest[0].lower()}{latest[1:]}"
     why = re.split(r"(?<=\.) ", signals[0].reason)[-1]
     return f"{latest}. No run was opened: {with_local_times(why, zone, now_us)}"
 

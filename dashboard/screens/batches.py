@@ -19,11 +19,11 @@ from errata.settings import Settings
 from storage.records import Batch, BatchItem
 
 _COLUMNS: dict[str, Any] = {
-    "Prediction": st.column_config.TextColumn(width=80),
-    "Part": st.column_config.TextColumn(width=80),
-    "Why": st.column_config.TextColumn(width=330),
-    "Score": st.column_config.NumberColumn(width=60, format="%.2f"),
-    "Flags": st.column_config.TextColumn(width=80),
+    "Prediction": st.column_config.TextColumn(width=75),
+    "Part": st.column_config.TextColumn(width=78),
+    "Why": st.column_config.TextColumn(width=250),
+    "Score": st.column_config.NumberColumn(width=55, format="%.2f"),
+    "Flags": st.column_config.TextColumn(width=65),
 }
 
 
