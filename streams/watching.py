@@ -18,7 +18,7 @@ from storage.predictions import Matured, read_matured
 from storage.records import Release, Run, RunStatus, RunStep, Signal
 from storage.releases import champion, list_releases
 from storage.runs import list_runs, open_run, put_step
-from storage.signals import StoredState, get_detector_state, put_detector_state, put_signal
+from storage.signals import StoredState, get_detector_state, put_detector_state, put_signal, read_signals
 from storage.slices import ALL
 
 #: A run in one of these is on its way to a verdict.
@@ -165,8 +165,13 @@ def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: New
             # Another worker was faster.
             return []
         signals = []
+        told = {each.change_us for each in read_signals(c, model=name) if each.version == release.version}
         for alarm in alarms:
             signal, run = decide(release, model, alarm, list_runs(c, model=name), now_us, new_id)
+            if run is None and signal.change_us in told:
+                # The same drift alarms again and again until somebody ends it; one signal of it is enough.
+                continue
+            told.add(signal.change_us)
             if run is not None:
                 open_run(c, run)
                 put_step(c, RunStep(run_id=run.id, step="opened", evidence=asdict(signal), time_us=now_us))
