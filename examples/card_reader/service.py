@@ -31,7 +31,7 @@ from retrain.trainer import Network
 
 MODEL = "card-reader"
 FIRST_VERSION = "1"
-SEED = 0
+SEED = 1
 
 
 class CardReader:
