@@ -47,7 +47,7 @@ def test_edit_probability_and_mean_hter_equal_the_files(environ, children, db, t
         settings, source="test", spool_directory=tmp_path / "spool", environ=environ
     )
     shown = [(row, show_row(client, row, rng)) for row in rows]
-    # Half of the answers overtake the rest, as they do in production.
+    # Answers come in another order than the predictions they are about, as they do in production.
     rng.shuffle(shown)
     for row, prediction_id in shown:
         answer_row(client, row, prediction_id, rng)
