@@ -14,7 +14,7 @@ class Counters:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.queued = 0
         self.sent = 0
         self.spooled = 0
@@ -24,7 +24,7 @@ class Counters:
 
     def add(self, *, queued: int = 0, sent: int = 0, spooled: int = 0, recovered: int = 0) -> None:
         """Count events."""
-        with self._lock:
+        with self.lock:
             self.queued += queued
             self.sent += sent
             self.spooled += spooled
@@ -32,19 +32,19 @@ class Counters:
 
     def drop(self, kind: str, reason: str) -> int:
         """Count an event that was given up, and return how many there are of this kind and reason."""
-        with self._lock:
+        with self.lock:
             self.dropped[kind, reason] += 1
             return self.dropped[kind, reason]
 
     def refuse(self, reason: str) -> int:
         """Count an event that is not valid, and return how many there are with this reason."""
-        with self._lock:
+        with self.lock:
             self.invalid[reason] += 1
             return self.invalid[reason]
 
     def as_dict(self) -> dict[str, Any]:
         """All counts, for JSON: `dropped` by `kind reason`, as in `prediction queue_full`."""
-        with self._lock:
+        with self.lock:
             return {
                 "queued": self.queued,
                 "sent": self.sent,

@@ -18,18 +18,22 @@ from typing import Any, Final, Protocol
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
-from errata.backlog import Backlog, Waiting
+from errata.backlog import Backlog
+from errata.checking import fit_the_wire
 from errata.counters import Counters
 from errata.errors import Malformed
-from errata.events import key_of
+from errata.events import PredictionData, key_of
 from errata.partitioning import Encoded, Record, gather, topic_of
 from errata.spool import Spool
-from errata.topics import FEEDBACK, PREDICTIONS, VOC
+from errata.topics import EVENT_TOPICS, FEEDBACK, PREDICTIONS, VOC
 from errata.wire import batch_headers, decode_event, join_batch
 
 logger = logging.getLogger(__name__)
 
 _CHUNK_RECORDS: Final = 10
+#: More at once would not fit the cache of a processor.
+_CHECKED_EVENTS: Final = 100
+_MOST_NAMES: Final = 1000
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 _PROBE_SECONDS: Final = 1.0
@@ -120,8 +124,10 @@ class Delivery:
         record_events: int,
         record_bytes: int,
         delivery_seconds: float,
+        names: set[tuple[str, str]],
         on_connect: Callable[[], None] = lambda: None,
     ) -> None:
+        """`names` are those of models and versions that were right so far; more are added to it."""
         self._backlog = backlog
         self._counters = counters
         self._open_producer = open_producer
@@ -131,13 +137,14 @@ class Delivery:
         self._record_events = record_events
         self._record_bytes = record_bytes
         self._delivery_seconds = delivery_seconds
+        self._names = names
         self._on_connect = on_connect
         self._spool: Spool | None = None
         self._adopt_at = 0.0
         self._producer: Producer | None = None
         self._retry_at = 0.0
         self._pause_seconds = _FIRST_PAUSE_SECONDS
-        self._in_hand: list[Waiting] = []
+        self._in_hand: list[Encoded] = []
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="errata-delivery", daemon=True)
 
@@ -153,7 +160,7 @@ class Delivery:
         deadline = time.monotonic() + timeout_seconds
         self._backlog.wait_until_settled(timeout_seconds)
         self._closing.set()
-        self._backlog.hurry()
+        self._backlog.end()
         self._thread.join(max(0.5, deadline - time.monotonic()))
         if self._thread.is_alive():
             # It hangs in the network. The spool is its own, so what it holds is saved in another one.
@@ -208,24 +215,35 @@ class Delivery:
         events = self._address(self._in_hand)
         unsent = self._send(events) if is_connected else events
         self._counters.add(sent=len(events) - len(unsent))
-        unsettled = [Waiting(event.topic, event.raw) for event in unsent]
-        if self._spool is not None:
-            unsettled = self._write(unsettled, self._spool)
+        unsettled = unsent if self._spool is None else self._write(unsent, self._spool)
         self._backlog.settle(len(self._in_hand) - len(unsettled))
         self._put_back(unsettled)
         if self._producer is not None and self._spool is not None:
             self._recover(self._spool)
 
-    def _address(self, waiting: Iterable[Waiting]) -> list[Encoded]:
+    def _address(self, waiting: Sequence[Encoded]) -> list[Encoded]:
         """Find out where each event goes, and count those that no reader would accept."""
-        addressed = []
-        for topic, raw in waiting:
-            try:
-                addressed.append(Encoded(topic, key_of(decode_event(raw)), raw))
-            except Malformed as error:
-                if self._counters.refuse(error.reason) == 1:
-                    logger.warning("errata: an event is not valid (%s): %s", error.reason, error.detail)
+        addressed: list[Encoded] = []
+        for topic in EVENT_TOPICS:
+            ours = [event for event in waiting if event.topic == topic]
+            for start in range(0, len(ours), _CHECKED_EVENTS):
+                some = ours[start : start + _CHECKED_EVENTS]
+                if all([event.key for event in some]) and fit_the_wire(topic, [event.raw for event in some]):
+                    addressed += some
+                else:
+                    addressed += filter(None, map(self._address_one, some))
         return addressed
+
+    def _address_one(self, waiting: Encoded) -> Encoded | None:
+        try:
+            event = decode_event(waiting.raw)
+        except Malformed as error:
+            if self._counters.refuse(error.reason) == 1:
+                logger.warning("errata: an event is not valid (%s): %s", error.reason, error.detail)
+            return None
+        if isinstance(event.data, PredictionData) and len(self._names) < _MOST_NAMES:
+            self._names.add((event.data.model, event.data.version))
+        return Encoded(waiting.topic, key_of(event), waiting.raw)
 
     # --- The broker ---------------------------------------------------------------------------------------
 
@@ -323,10 +341,10 @@ class Delivery:
             logger.warning("errata: no spool, events wait in memory alone: %s", error)
             return None
 
-    def _write(self, events: Sequence[Waiting], spool: Spool) -> list[Waiting]:
+    def _write(self, events: Sequence[Encoded], spool: Spool) -> list[Encoded]:
         """Append events to the spool as far as it has room, and return them all if it cannot be written."""
-        kept: list[Waiting] = []
-        dropped: list[Waiting] = []
+        kept: list[Encoded] = []
+        dropped: list[Encoded] = []
         n_bytes = spool.n_bytes
         for event in events:
             n_bytes += len(event.raw)
@@ -361,11 +379,11 @@ class Delivery:
 
     # --- What cannot be sent now --------------------------------------------------------------------------
 
-    def _put_back(self, events: Sequence[Waiting]) -> None:
+    def _put_back(self, events: Sequence[Encoded]) -> None:
         self._backlog.put_back(events)
         self._in_hand = []
 
-    def _put_aside(self, events: Sequence[Waiting], spool: Spool | None) -> None:
+    def _put_aside(self, events: Sequence[Encoded], spool: Spool | None) -> None:
         """Save events to the spool because the client closes; without one they are dropped."""
         rest = list(events) if spool is None else self._write(events, spool)
         for event in rest:
