@@ -12,7 +12,6 @@ once.
 """
 
 import atexit
-import logging
 import os
 import threading
 import time
@@ -26,7 +25,7 @@ import msgspec
 
 from errata.backlog import Backlog
 from errata.counters import Counters
-from errata.delivery import Delivery, OpenProducer, count_dropped, open_kafka_producer
+from errata.delivery import Delivery, OpenProducer, open_kafka_producer
 from errata.events import Data, FeedbackData, PredictionData, VocData, Who, encode_json
 from errata.identity import Stamps, new_id
 from errata.masking import mask as mask_text
@@ -34,8 +33,6 @@ from errata.partitioning import TOPIC_OF, Encoded
 from errata.settings import Settings
 from errata.topics import FEEDBACK, PREDICTIONS, VOC, kafka_options
 from errata.wire import format_time, is_id, is_source, is_time, text_after_id, text_before_id
-
-logger = logging.getLogger(__name__)
 
 #: The off switch: with `ERRATA_ENABLED=0` in the environment a client made from settings does nothing.
 SWITCH = "ERRATA_ENABLED"
@@ -322,7 +319,7 @@ class Client:
         hands over, it gets an id back and no exception.
         """
         try:
-            new, time_text = self._stamps.stamp(time.time_ns() // 1000)
+            new, time_text = self._stamps.stamp(time.time_ns())
             is_sure = is_sure and self._is_source
             text = event_id = event_id or new
             if event_id is not new and not is_id(event_id):
@@ -337,10 +334,9 @@ class Client:
             return self._refuse(error, event_id)
         if self._is_closed:
             self.counters.add(queued=1)
-            count_dropped(self.counters, topic, "closed")
+            self.counters.drop(topic, "closed")
             return event_id
-        for gone in self._backlog.put(Encoded(topic, (key or event_id) if is_sure else "", raw)):
-            count_dropped(self.counters, gone.topic, "queue_full")
+        self._backlog.put(Encoded(topic, (key or event_id) if is_sure else "", raw))
         if self._delivery is None:
             self._start()
         return event_id
@@ -348,8 +344,7 @@ class Client:
     def _refuse(self, error: Exception, event_id: str | None) -> str:
         """Count an event that is not JSON, and answer with an id as for any other."""
         self.counters.add(queued=1)
-        if self.counters.refuse("not_encodable") == 1:
-            logger.warning("errata: an event cannot be encoded: %s", error)
+        self.counters.refuse("not_encodable", error)
         return event_id or new_id()
 
     def _start(self) -> None:

@@ -7,11 +7,12 @@ not lost; its id tells.
 """
 
 import contextlib
+import importlib.util
 import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -25,7 +26,7 @@ from errata.errors import Malformed
 from errata.events import PredictionData, key_of
 from errata.partitioning import Encoded, Record, gather, topic_of
 from errata.spool import Spool
-from errata.topics import EVENT_TOPICS, FEEDBACK, PREDICTIONS, VOC
+from errata.topics import EVENT_TOPICS, PREDICTIONS
 from errata.wire import batch_headers, decode_event, join_batch
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,6 @@ _BOOTSTRAP_SECONDS: Final = 5.0
 _ADOPT_SECONDS: Final = 30.0
 #: Feedback and VOC may fill the spool to this multiple of what predictions may.
 _RESERVE: Final = 1.25
-#: What counters and logs call the events of a topic.
-KINDS: Final = {PREDICTIONS: "prediction", FEEDBACK: "feedback", VOC: "voc"}
 _TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
@@ -82,8 +81,7 @@ def open_kafka_producer(options: Mapping[str, Any], delivery_seconds: float) -> 
         **{
             "acks": "all",
             "enable_idempotence": True,
-            # Not for the network alone: kafka-python sums every byte up in Python, which takes the service's time.
-            "compression_type": "gzip",
+            "compression_type": compression(),
             # A topic that a client creates by accident has the wrong number of partitions.
             "allow_auto_create_topics": False,
             "bootstrap_timeout_ms": int(_BOOTSTRAP_SECONDS * 1000),
@@ -94,6 +92,15 @@ def open_kafka_producer(options: Mapping[str, Any], delivery_seconds: float) -> 
         }
     )
     return producer
+
+
+def compression() -> str | None:
+    """gzip, but none where the package `crc32c` is installed (the extra `fast`).
+
+    Without it kafka-python sums every byte up in Python, which takes the service's time; with it, compressing
+    costs more than all the rest of the way of an event.
+    """
+    return None if importlib.util.find_spec("crc32c") else "gzip"
 
 
 def _probe(servers: str | Sequence[str]) -> None:
@@ -228,7 +235,7 @@ class Delivery:
             ours = [event for event in waiting if event.topic == topic]
             for start in range(0, len(ours), _CHECKED_EVENTS):
                 some = ours[start : start + _CHECKED_EVENTS]
-                if all([event.key for event in some]) and fit_the_wire(topic, [event.raw for event in some]):
+                if all(event.key for event in some) and fit_the_wire(topic, [event.raw for event in some]):
                     addressed += some
                 else:
                     addressed += filter(None, map(self._address_one, some))
@@ -238,8 +245,7 @@ class Delivery:
         try:
             event = decode_event(waiting.raw)
         except Malformed as error:
-            if self._counters.refuse(error.reason) == 1:
-                logger.warning("errata: an event is not valid (%s): %s", error.reason, error.detail)
+            self._counters.refuse(error.reason, error.detail)
             return None
         if isinstance(event.data, PredictionData) and len(self._names) < _MOST_NAMES:
             self._names.add((event.data.model, event.data.version))
@@ -324,7 +330,7 @@ class Delivery:
     def _send_halves(self, producer: Producer, record: Record) -> list[Encoded]:
         """Send a record that is larger than the broker allows as two; one event alone is given up."""
         if len(record.events) == 1:
-            self._drop(record.topic, "refused_by_broker")
+            self._counters.drop(record.topic, "refused_by_broker")
             return []
         middle = len(record.events) // 2
         halves = (record.events[:middle], record.events[middle:])
@@ -357,7 +363,7 @@ class Delivery:
             return list(events)
         self._counters.add(spooled=len(kept))
         for event in dropped:
-            self._drop(event.topic, "spool_full")
+            self._counters.drop(event.topic, "spool_full")
         return []
 
     def _recover(self, spool: Spool) -> None:
@@ -387,16 +393,5 @@ class Delivery:
         """Save events to the spool because the client closes; without one they are dropped."""
         rest = list(events) if spool is None else self._write(events, spool)
         for event in rest:
-            self._drop(event.topic, "closed")
+            self._counters.drop(event.topic, "closed")
         self._backlog.settle(len(events))
-
-    def _drop(self, topic: str, reason: str) -> None:
-        count_dropped(self._counters, topic, reason)
-
-
-def count_dropped(counters: Counters, topic: str, reason: str) -> None:
-    """Count an event of `topic` that is given up; the log tells of the first, the tenth, the hundredth..."""
-    kind = KINDS[topic]
-    n_dropped = counters.drop(kind, reason)
-    if str(n_dropped).strip("0") == "1":
-        logger.warning("errata: dropped %s (%s), %d so far", kind, reason, n_dropped)

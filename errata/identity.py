@@ -11,13 +11,15 @@ NewId = Callable[[int], str]
 _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
 
-#: How many random bytes are asked for at once: a system call costs more than all the rest of an id.
-_BLOCK_BYTES: Final = 4096
-_RANDOM_DIGITS: Final = 15
+#: So many random ends of ids are made at once: a system call costs more than all the rest of an id. With more
+#: of them, the call that makes them would take too long.
+_BLOCK_IDS: Final = 128
+_VARIANTS: Final = int.from_bytes(b"\x80\0" * _BLOCK_IDS, "big")
+_RANDOM_BITS: Final = int.from_bytes(b"\x3f\xff" * _BLOCK_IDS, "big")
 _EARLIEST_SECOND: Final = 946_684_800
 _END_SECOND: Final = 4_133_980_800  # The start of 2101.
 #: For each microsecond of a millisecond: the digits of an id, and those of a time in RFC 3339.
-_FRACTIONS: Final = [f"{(us << 12) // 1000:03x}-8" for us in range(1000)]
+_FRACTIONS: Final = [f"{(us << 12) // 1000:03x}-" for us in range(1000)]
 _MICROSECONDS: Final = [f"{us:03d}Z" for us in range(1000)]
 
 
@@ -44,31 +46,27 @@ class Stamps:
 
     def __init__(self) -> None:
         # Each is replaced as a whole, so that no thread sees half of a change.
-        self._random: tuple[str, Iterator[int]] = ("", iter(()))
-        self._moment = (-1, "", "")
+        self._ends: Iterator[str] = iter(())
+        self._moment = (-1_000_000, "", "")
         self._second = (-1, "")
 
-    def stamp(self, now_us: int) -> tuple[str, str]:
-        """A new id made at `now_us`, and that time in RFC 3339, as in `2026-11-23T06:30:00.000001Z`.
+    def stamp(self, now_ns: int) -> tuple[str, str]:
+        """A new id as `new_id` makes it, and its time in RFC 3339, as in `2026-11-23T06:30:00.000001Z`.
 
-        The id is one of `new_id` with 60 random bits. Raises ValueError outside the years 2000 to 2100.
+        Raises ValueError outside the years 2000 to 2100.
         """
-        milliseconds = now_us // 1000
-        rest_us = now_us - milliseconds * 1000
         moment = self._moment
-        if moment[0] != milliseconds:
-            moment = self._turn_to(milliseconds)
-        digits, places = self._random
-        place = next(places, None)
-        if place is None:
-            digits, place = self._draw()
-        middle = place + 3
-        return (
-            f"{moment[1]}{_FRACTIONS[rest_us]}{digits[place:middle]}-{digits[middle : middle + 12]}",
-            moment[2] + _MICROSECONDS[rest_us],
-        )
+        rest_ns = now_ns - moment[0]
+        if not 0 <= rest_ns < 1_000_000:
+            moment = self._turn_to(now_ns)
+            rest_ns = now_ns - moment[0]
+        place = rest_ns // 1000
+        end = next(self._ends, None) or self._draw()
+        return f"{moment[1]}{_FRACTIONS[place]}{end}", moment[2] + _MICROSECONDS[place]
 
-    def _turn_to(self, milliseconds: int) -> tuple[int, str, str]:
+    def _turn_to(self, now_ns: int) -> tuple[int, str, str]:
+        """The millisecond of `now_ns`: where it begins, and the texts with which its ids and times begin."""
+        milliseconds = now_ns // 1_000_000
         seconds, rest_ms = divmod(milliseconds, 1000)
         second = self._second
         if second[0] != seconds:
@@ -77,12 +75,16 @@ class Stamps:
             second = (seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)))
             self._second = second
         text = f"{milliseconds:012x}"
-        moment = (milliseconds, f"{text[:8]}-{text[8:]}-7", f"{second[1]}.{rest_ms:03d}")
+        moment = (milliseconds * 1_000_000, f"{text[:8]}-{text[8:]}-7", f"{second[1]}.{rest_ms:03d}")
         self._moment = moment
         return moment
 
-    def _draw(self) -> tuple[str, int]:
-        digits = os.urandom(_BLOCK_BYTES).hex()
-        places = iter(range(0, len(digits) - _RANDOM_DIGITS + 1, _RANDOM_DIGITS))
-        self._random = (digits, places)
-        return digits, next(places)
+    def _draw(self) -> str:
+        random = os.urandom(8 * _BLOCK_IDS)
+        variants = int.from_bytes(random[: 2 * _BLOCK_IDS], "big") & _RANDOM_BITS | _VARIANTS
+        fours = variants.to_bytes(2 * _BLOCK_IDS, "big").hex("-", 2).split("-")
+        twelves = random[2 * _BLOCK_IDS :].hex("-", 6).split("-")
+        ends = map("-".join, zip(fours, twelves, strict=True))
+        end = next(ends)
+        self._ends = ends
+        return end
