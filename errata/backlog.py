@@ -1,5 +1,6 @@
 """Events between a service's threads and the one that delivers them: bounded; predictions give way first."""
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -7,8 +8,9 @@ from typing import Final
 
 from errata.counters import Counters
 from errata.partitioning import Encoded
-from errata.topics import PREDICTIONS
+from errata.topics import FEEDBACK, PREDICTIONS, VOC
 
+_ORDER: Final = (FEEDBACK, VOC, PREDICTIONS)
 #: So many events are handed over without a lock, which would be a third of what a call costs, ...
 _UNSEEN_EVENTS: Final = 64
 #: ... if none of them is larger than this. Both together are how far a full queue may exceed its limits.
@@ -16,7 +18,7 @@ _UNSEEN_BYTES: Final = 4096
 
 
 class Backlog:
-    """A queue of at most `limit_events` and `limit_bytes`, and 64 small events that nobody has looked at yet.
+    """A queue of at most `limit_events` and `limit_bytes`, and 64 small events of each topic not looked at yet.
 
     Feedback and VOC push predictions out, newest first. They are refused only where they alone fill
     `limit_bytes`: losing them is worse than a longer queue, but a queue without end would kill the service.
@@ -31,50 +33,56 @@ class Backlog:
         self._lock = counters.lock
         self._settled = threading.Condition(self._lock)
         self._bell = threading.Event()
-        #: Appending to it and taking from it are atomic. It is emptied when so many are in it: one while the
-        #: other side sleeps, so that somebody wakes it.
-        self._unseen: deque[Encoded] = counters.unseen
+        #: Appending to one and taking from it are atomic. They are emptied when so many are in one: one while
+        #: the other side sleeps, so that somebody wakes it.
+        self._unseen: dict[str, deque[Encoded]] = counters.unseen
         self._look_at = _UNSEEN_EVENTS
         #: While the other side sleeps: how many events it waits for.
         self._ring_at = 0
-        self._predictions: deque[Encoded] = deque()
-        self._others: deque[Encoded] = deque()
+        #: By topic, in the order in which they are taken.
+        self._waiting: dict[str, deque[Encoded]] = {topic: deque() for topic in _ORDER}
         self._n_bytes = 0
         self._n_taken = 0
         self._n_hurrying = 0
         self._is_ending = False
 
     def __len__(self) -> int:
-        return len(self._unseen) + len(self._predictions) + len(self._others)
+        return self._n_sorted() + sum(map(len, self._unseen.values()))
 
     def put(self, event: Encoded) -> None:
         """Add an event, or count it as dropped."""
-        unseen = self._unseen
+        unseen = self._unseen[event.topic]
         unseen.append(event)
         if len(unseen) >= self._look_at or len(event.raw) > _UNSEEN_BYTES:
             self._look()
 
-    def take(self, limit: int) -> list[Encoded]:
-        """Take up to `limit` events, feedback and VOC first; each is to be settled or put back."""
+    def take(self, limit: int, limit_bytes: int) -> list[Encoded]:
+        """Take events, feedback and VOC first and each topic in one piece, as far as the limits allow.
+
+        One is taken if there is any. Each is to be settled or put back.
+        """
         self._look()
+        taken: list[Encoded] = []
+        n_bytes = 0
         with self._lock:
-            taken: list[Encoded] = []
-            for waiting in (self._others, self._predictions):
-                taken += [waiting.popleft() for _ in range(min(len(waiting), limit - len(taken)))]
+            for waiting in self._waiting.values():
+                while waiting and len(taken) < limit and n_bytes < limit_bytes:
+                    event = waiting.popleft()
+                    taken.append(event)
+                    n_bytes += len(event.raw)
             self._n_taken += len(taken)
-        # Counted without the lock, which callers want; until then they see a little less room than there is.
-        n_bytes = sum([len(event.raw) for event in taken])
-        with self._lock:
             self._n_bytes -= n_bytes
         return taken
 
+    def take_all(self) -> list[Encoded]:
+        """Take all events."""
+        return self.take(sys.maxsize, sys.maxsize)
+
     def put_back(self, events: Sequence[Encoded]) -> None:
         """Return taken events to the front, in their order; for them the limits do not count."""
-        predictions = [event for event in events if event.topic == PREDICTIONS]
-        others = [event for event in events if event.topic != PREDICTIONS]
         with self._lock:
-            self._predictions.extendleft(reversed(predictions))
-            self._others.extendleft(reversed(others))
+            for event in reversed(events):
+                self._waiting[event.topic].appendleft(event)
             self._n_bytes += sum(len(event.raw) for event in events)
             self._settle(len(events))
 
@@ -121,50 +129,45 @@ class Backlog:
 
     def _look(self) -> None:
         """Sort in what was handed over, within the limits, and wake the other side if it waits for that."""
+        dropped: list[Encoded] = []
         with self._lock:
-            new = [self._unseen.popleft() for _ in range(len(self._unseen))]
-            self._counters.queued += len(new)
-            n_bytes = self._n_bytes + sum([len(event.raw) for event in new])
-            n_events = len(self._predictions) + len(self._others) + len(new)
-            dropped: list[Encoded] = []
-            if n_events <= self._limit_events and n_bytes <= self._limit_bytes:
-                self._predictions += [event for event in new if event.topic == PREDICTIONS]
-                self._others += [event for event in new if event.topic != PREDICTIONS]
-                self._n_bytes = n_bytes
-            else:
-                for event in new:
-                    dropped += self._squeeze_in(event)
-            if 0 < self._ring_at <= len(self):
+            for topic, unseen in self._unseen.items():
+                dropped += self._sort_in(topic, [unseen.popleft() for _ in range(len(unseen))])
+            if 0 < self._ring_at <= self._n_sorted():
                 self._ring_at = 0
                 self._look_at = _UNSEEN_EVENTS
                 self._bell.set()
-        for event in dropped:
-            self._counters.drop(event.topic, "queue_full")
+        for topic in _ORDER if dropped else ():
+            self._counters.drop(topic, "queue_full", sum(event.topic == topic for event in dropped))
 
-    def _squeeze_in(self, event: Encoded) -> list[Encoded]:
-        """Add an event if it fits or is worth more than predictions, and return what had to go for it."""
-
-        def is_full() -> bool:
-            n_events = len(self._predictions) + len(self._others)
-            return n_events >= self._limit_events or n_bytes > self._limit_bytes
-
+    def _sort_in(self, topic: str, events: list[Encoded]) -> list[Encoded]:
+        """Add events, and return what had to go for them: predictions, or some of themselves."""
+        self._counters.queued += len(events)
+        n_bytes = self._n_bytes + sum([len(event.raw) for event in events])
+        if self._n_sorted() + len(events) <= self._limit_events and n_bytes <= self._limit_bytes:
+            self._waiting[topic] += events
+            self._n_bytes = n_bytes
+            return []
         dropped: list[Encoded] = []
-        n_bytes = self._n_bytes + len(event.raw)
-        if event.topic == PREDICTIONS:
-            if is_full():
-                return [event]
-            self._predictions.append(event)
-        else:
-            while self._predictions and is_full():
-                dropped.append(self._predictions.pop())
-                n_bytes -= len(dropped[-1].raw)
-            if n_bytes > self._limit_bytes:
-                dropped.append(event)
-                n_bytes -= len(event.raw)
+        predictions = self._waiting[PREDICTIONS]
+        for event in events:
+            while topic != PREDICTIONS and predictions and not self._has_room_for(event):
+                dropped.append(predictions.pop())
+                self._n_bytes -= len(dropped[-1].raw)
+            if self._has_room_for(event) or (
+                topic != PREDICTIONS and self._n_bytes + len(event.raw) <= self._limit_bytes
+            ):
+                self._waiting[topic].append(event)
+                self._n_bytes += len(event.raw)
             else:
-                self._others.append(event)
-        self._n_bytes = n_bytes
+                dropped.append(event)
         return dropped
+
+    def _has_room_for(self, event: Encoded) -> bool:
+        return self._n_sorted() < self._limit_events and self._n_bytes + len(event.raw) <= self._limit_bytes
+
+    def _n_sorted(self) -> int:
+        return sum(map(len, self._waiting.values()))
 
     def _settle(self, n_events: int) -> None:
         self._n_taken -= n_events

@@ -57,7 +57,7 @@ class Client:
         queue_bytes: int = 64 * 1024 * 1024,
         spool_bytes: int = 256 * 1024 * 1024,
         linger_ms: float = 100.0,
-        record_events: int = 500,
+        record_events: int = 2000,
         record_bytes: int = 900_000,
         delivery_seconds: float = 10.0,
         connection: Mapping[str, Any] | None = None,

@@ -24,14 +24,17 @@ from errata.checking import fit_the_wire
 from errata.counters import Counters
 from errata.errors import Malformed
 from errata.events import PredictionData, key_of
-from errata.partitioning import Encoded, Record, gather, topic_of
+from errata.partitioning import Encoded, Record, by_topic, gather, topic_of
 from errata.spool import Spool
-from errata.topics import EVENT_TOPICS, PREDICTIONS
+from errata.topics import PREDICTIONS
 from errata.wire import batch_headers, decode_event, join_batch
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_RECORDS: Final = 10
+#: What is sent before its acknowledgements are waited for. Where a service keeps Python's lock busy, each turn
+#: of this thread begins with 5 ms of waiting for it, so that few turns have to do much.
+_CHUNK_EVENTS: Final = 20_000
+_CHUNK_BYTES: Final = 8_000_000
 #: More at once would not fit the cache of a processor.
 _CHECKED_EVENTS: Final = 100
 _MOST_NAMES: Final = 1000
@@ -85,6 +88,8 @@ def open_kafka_producer(options: Mapping[str, Any], delivery_seconds: float) -> 
             # A topic that a client creates by accident has the wrong number of partitions.
             "allow_auto_create_topics": False,
             "bootstrap_timeout_ms": int(_BOOTSTRAP_SECONDS * 1000),
+            # Whole chunks in one request.
+            "max_request_size": _CHUNK_BYTES,
             "max_block_ms": int(_BOOTSTRAP_SECONDS * 1000),
             "request_timeout_ms": int(delivery_seconds * 500),
             "delivery_timeout_ms": int(delivery_seconds * 1000),
@@ -173,7 +178,7 @@ class Delivery:
             # It hangs in the network. The spool is its own, so what it holds is saved in another one.
             logger.warning("errata: the broker did not answer in time; putting aside what waits")
             spool = self._open_spool()
-            self._put_aside(self._in_hand + self._backlog.take(len(self._backlog)), spool)
+            self._put_aside(spool)
             if spool is not None:
                 spool.close()
 
@@ -199,7 +204,7 @@ class Delivery:
                 logger.exception("errata: delivering failed; trying again")
                 self._put_back(self._in_hand)
                 self._disconnect()
-        self._put_aside(self._in_hand + self._backlog.take(len(self._backlog)), self._spool)
+        self._put_aside(self._spool)
         self._disconnect()
         if self._spool is not None:
             self._spool.close()
@@ -218,24 +223,28 @@ class Delivery:
         if not is_connected and self._spool is None:
             self._closing.wait(min(self._pause_seconds, 1.0))
             return
-        self._in_hand = self._backlog.take(_CHUNK_RECORDS * self._record_events)
-        events = self._address(self._in_hand)
+        taken = self._in_hand = self._backlog.take(_CHUNK_EVENTS, _CHUNK_BYTES)
+        events = self._in_hand = self._address(taken)
+        self._backlog.settle(len(taken) - len(events))
         unsent = self._send(events) if is_connected else events
         self._counters.add(sent=len(events) - len(unsent))
         unsettled = unsent if self._spool is None else self._write(unsent, self._spool)
-        self._backlog.settle(len(self._in_hand) - len(unsettled))
+        self._backlog.settle(len(events) - len(unsettled))
         self._put_back(unsettled)
         if self._producer is not None and self._spool is not None:
             self._recover(self._spool)
+        elif unsettled:
+            # Neither broker nor disk take anything: there is no hurry to ask them again.
+            self._closing.wait(_FIRST_PAUSE_SECONDS)
 
     def _address(self, waiting: Sequence[Encoded]) -> list[Encoded]:
         """Find out where each event goes, and count those that no reader would accept."""
         addressed: list[Encoded] = []
-        for topic in EVENT_TOPICS:
-            ours = [event for event in waiting if event.topic == topic]
+        for topic, ours in by_topic(waiting).items():
             for start in range(0, len(ours), _CHECKED_EVENTS):
                 some = ours[start : start + _CHECKED_EVENTS]
-                if all(event.key for event in some) and fit_the_wire(topic, [event.raw for event in some]):
+                is_known = "" not in [event.key for event in some]
+                if is_known and fit_the_wire(topic, [event.raw for event in some]):
                     addressed += some
                 else:
                     addressed += filter(None, map(self._address_one, some))
@@ -342,10 +351,19 @@ class Delivery:
         if self._spool_directory is None:
             return None
         try:
-            return Spool(self._spool_directory)
+            return Spool(self._spool_directory, on_torn=self._count_torn)
         except OSError as error:
             logger.warning("errata: no spool, events wait in memory alone: %s", error)
             return None
+
+    def _count_torn(self, path: Path) -> None:
+        self._counters.add(torn=1)
+        logger.warning("errata: the end of a spool file cannot be read, a kill cut it off; it is in %s", path)
+
+    def _count_spool_failure(self, error: OSError) -> None:
+        self._counters.add(spool_failures=1)
+        if self._counters.spool_failures == 1:
+            logger.warning("errata: the spool fails, events wait in memory: %s", error)
 
     def _write(self, events: Sequence[Encoded], spool: Spool) -> list[Encoded]:
         """Append events to the spool as far as it has room, and return them all if it cannot be written."""
@@ -359,7 +377,7 @@ class Delivery:
         try:
             spool.append([event.raw for event in kept])
         except OSError as error:
-            logger.warning("errata: the spool cannot be written: %s", error)
+            self._count_spool_failure(error)
             return list(events)
         self._counters.add(spooled=len(kept))
         for event in dropped:
@@ -368,20 +386,26 @@ class Delivery:
 
     def _recover(self, spool: Spool) -> None:
         """Send the oldest spooled events; those of processes that ended are taken over now and then."""
-        if time.monotonic() >= self._adopt_at:
-            spool.adopt()
-            self._adopt_at = time.monotonic() + _ADOPT_SECONDS
-        entries = spool.read(_CHUNK_RECORDS * self._record_events, _CHUNK_RECORDS * self._record_bytes)
-        if not entries:
-            return
-        events = []
-        for raw in entries:
-            with contextlib.suppress(Malformed):
-                event = decode_event(raw)
-                events.append(Encoded(topic_of(event.data), key_of(event), raw))
-        if not self._send(events):
-            spool.forget(entries)
-            self._counters.add(sent=len(events), recovered=len(events))
+        try:
+            if time.monotonic() >= self._adopt_at:
+                spool.adopt()
+                self._adopt_at = time.monotonic() + _ADOPT_SECONDS
+            entries = spool.read(_CHUNK_EVENTS, _CHUNK_BYTES)
+            events = [event for raw in entries if (event := self._read_entry(raw))]
+            if entries and not self._send(events):
+                spool.forget(entries)
+                self._counters.add(sent=len(events), recovered=len(entries))
+        except OSError as error:
+            self._count_spool_failure(error)
+            self._closing.wait(_PROBE_SECONDS)
+
+    def _read_entry(self, raw: bytes) -> Encoded | None:
+        try:
+            event = decode_event(raw)
+        except Malformed as error:
+            self._counters.refuse(error.reason, error.detail)
+            return None
+        return Encoded(topic_of(event.data), key_of(event), raw)
 
     # --- What cannot be sent now --------------------------------------------------------------------------
 
@@ -389,9 +413,11 @@ class Delivery:
         self._backlog.put_back(events)
         self._in_hand = []
 
-    def _put_aside(self, events: Sequence[Encoded], spool: Spool | None) -> None:
-        """Save events to the spool because the client closes; without one they are dropped."""
-        rest = list(events) if spool is None else self._write(events, spool)
+    def _put_aside(self, spool: Spool | None) -> None:
+        """Save what is here to the spool because the client closes; without one it is dropped."""
+        waiting = self._backlog.take_all()
+        events = self._in_hand + self._address(waiting)
+        rest = events if spool is None else self._write(events, spool)
         for event in rest:
             self._counters.drop(event.topic, "closed")
-        self._backlog.settle(len(events))
+        self._backlog.settle(len(self._in_hand) + len(waiting))

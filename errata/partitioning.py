@@ -1,5 +1,7 @@
 """Which topic and partition an event travels by: Kafka's own rule, so that a pair meets in one partition."""
 
+import itertools
+import operator
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -103,11 +105,8 @@ def gather(
 
     `partitions` is the number of partitions of each topic.
     """
-    by_topic: defaultdict[str, list[Encoded]] = defaultdict(list)
-    for event in events:
-        by_topic[event.topic].append(event)
     records: list[Record] = []
-    for topic, ours in by_topic.items():
+    for topic, ours in by_topic(events).items():
         by_partition: defaultdict[int, list[Encoded]] = defaultdict(list)
         keys = [event.key for event in ours]
         for event, partition in zip(ours, partitions_of(keys, partitions[topic]), strict=True):
@@ -119,12 +118,19 @@ def gather(
     return records
 
 
-def _cut(events: Sequence[Encoded], limit: int, limit_bytes: int) -> Iterator[list[Encoded]]:
+def by_topic(events: Iterable[Encoded]) -> dict[str, list[Encoded]]:
+    """Events by their topic, each topic in their order; quickest if each comes in one piece."""
+    found: dict[str, list[Encoded]] = {}
+    for topic, ours in itertools.groupby(events, operator.attrgetter("topic")):
+        found.setdefault(topic, []).extend(ours)
+    return found
+
+
+def _cut(events: list[Encoded], limit: int, limit_bytes: int) -> Iterator[list[Encoded]]:
     """Pieces of at most `limit` events and `limit_bytes`, a comma after each, or of one event."""
-    start, n_bytes = 0, 0
-    for place, event in enumerate(events):
-        n_bytes += len(event.raw) + 1
-        if place > start and (place - start >= limit or n_bytes > limit_bytes):
-            yield list(events[start:place])
-            start, n_bytes = place, len(event.raw) + 1
-    yield list(events[start:])
+    for start in range(0, len(events), limit):
+        piece = events[start : start + limit]
+        if sum([len(event.raw) for event in piece]) + len(piece) <= limit_bytes or len(piece) == 1:
+            yield piece
+        else:
+            yield from _cut(piece, (len(piece) + 1) // 2, limit_bytes)

@@ -33,7 +33,7 @@ def test_a_full_queue_refuses_predictions():
     backlog, counters = a_backlog()
     events = numbered(PREDICTIONS, 4)
     put_all(backlog, events)
-    assert backlog.take(10) == events[:3]
+    assert backlog.take_all() == events[:3]
     assert counters.dropped == {("prediction", "queue_full"): 1}
 
 
@@ -42,7 +42,7 @@ def test_feedback_pushes_the_newest_prediction_out():
     predictions = numbered(PREDICTIONS, 3)
     said = Encoded(VOC, "k", b"v")
     put_all(backlog, [*predictions, said])
-    assert backlog.take(10) == [said, *predictions[:2]]
+    assert backlog.take_all() == [said, *predictions[:2]]
     assert counters.dropped == {("prediction", "queue_full"): 1}
 
 
@@ -50,7 +50,7 @@ def test_feedback_alone_may_exceed_the_number_but_not_the_bytes():
     backlog, counters = a_backlog(limit_events=2, limit_bytes=5)
     events = numbered(FEEDBACK, 6)
     put_all(backlog, events)
-    assert backlog.take(10) == events[:5]
+    assert backlog.take_all() == events[:5]
     assert counters.dropped == {("feedback", "queue_full"): 1}
 
 
@@ -67,9 +67,9 @@ def test_nobody_has_to_take_for_the_limits_to_hold(n_bytes):
 def test_what_is_put_back_comes_first_and_unsettled():
     backlog, _ = a_backlog()
     put_all(backlog, numbered(PREDICTIONS, 3))
-    taken = backlog.take(2)
+    taken = backlog.take(2, 10**9)
     backlog.put_back(taken)
-    assert [event.raw for event in backlog.take(10)] == [b"0", b"1", b"2"]
+    assert [event.raw for event in backlog.take_all()] == [b"0", b"1", b"2"]
     assert not backlog.wait_until_settled(0)
     backlog.settle(3)
     assert backlog.wait_until_settled(0)
@@ -82,7 +82,7 @@ def test_whoever_waits_is_told_when_all_is_settled():
     waiter = threading.Thread(target=lambda: told.append(backlog.wait_until_settled(20)))
     waiter.start()
     assert backlog.wait_for_event(20)
-    backlog.settle(len(backlog.take(1)))
+    backlog.settle(len(backlog.take_all()))
     waiter.join(20)
     assert told == [True]
 
@@ -124,7 +124,7 @@ def test_threads_that_put_while_another_takes_lose_nothing_and_count_everything(
 
     def take_all():
         while backlog.wait_for_event(None):
-            some = backlog.take(100)
+            some = backlog.take(100, 10**9)
             taken.extend(some)
             backlog.settle(len(some))
 
@@ -157,7 +157,7 @@ def test_threads_that_put_while_another_takes_lose_nothing_and_count_everything(
 def test_every_event_is_either_taken_or_dropped_and_feedback_goes_last(events, limit_events, limit_bytes):
     backlog, counters = a_backlog(limit_events, limit_bytes)
     put_all(backlog, events)
-    taken = backlog.take(len(events))
+    taken = backlog.take_all()
     assert len(taken) + counters.dropped.total() == len(events)
     rest = list(map(msgspec.structs.astuple, events))
     for event in taken:
