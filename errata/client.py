@@ -45,6 +45,8 @@ _HEADS: Final = {topic: text_before_id(kind) for kind, topic in TOPIC_OF.items()
 class Client:
     """Tells Errata what happened. Any thread may use it; a forked child gets its own thread and queue."""
 
+    _delivery: Delivery | None
+
     def __init__(
         self,
         bootstrap: str = "127.0.0.1:9092",
@@ -274,7 +276,7 @@ class Client:
         self._stamps = Stamps()
         self._lifecycle = threading.Lock()
         self._backlog = Backlog(self.counters, **self._limits)
-        self._delivery: Delivery | None = None
+        self._delivery = None
 
     def _feedback(
         self,
