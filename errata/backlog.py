@@ -1,5 +1,6 @@
 """Events between a service's threads and the one that delivers them: bounded; predictions give way first."""
 
+import itertools
 import sys
 import threading
 from collections import deque
@@ -12,13 +13,13 @@ from errata.topics import FEEDBACK, PREDICTIONS, VOC
 
 _ORDER: Final = (FEEDBACK, VOC, PREDICTIONS)
 #: So many events are handed over without a lock, which would be a third of what a call costs, ...
-_UNSEEN_EVENTS: Final = 64
+_UNSEEN_EVENTS: Final = 256
 #: ... if none of them is larger than this. Both together are how far a full queue may exceed its limits.
 _UNSEEN_BYTES: Final = 4096
 
 
 class Backlog:
-    """A queue of at most `limit_events` and `limit_bytes`, and 64 small events of each topic not looked at yet.
+    """A queue of at most `limit_events` and `limit_bytes`, and 256 small events of each topic not looked at yet.
 
     Feedback and VOC push predictions out, newest first. They are refused only where they alone fill
     `limit_bytes`: losing them is worse than a longer queue, but a queue without end would kill the service.
@@ -62,16 +63,25 @@ class Backlog:
         One is taken if there is any. Each is to be settled or put back.
         """
         self._look()
+        with self._lock:
+            if self._n_sorted() <= limit and self._n_bytes <= limit_bytes:
+                taken = list(itertools.chain.from_iterable(self._waiting.values()))
+                for waiting in self._waiting.values():
+                    waiting.clear()
+                self._n_bytes = 0
+            else:
+                taken = self._take_some(limit, limit_bytes)
+            self._n_taken += len(taken)
+        return taken
+
+    def _take_some(self, limit: int, limit_bytes: int) -> list[Encoded]:
         taken: list[Encoded] = []
         n_bytes = 0
-        with self._lock:
-            for waiting in self._waiting.values():
-                while waiting and len(taken) < limit and n_bytes < limit_bytes:
-                    event = waiting.popleft()
-                    taken.append(event)
-                    n_bytes += len(event.raw)
-            self._n_taken += len(taken)
-            self._n_bytes -= n_bytes
+        for waiting in self._waiting.values():
+            while waiting and len(taken) < limit and n_bytes < limit_bytes:
+                taken.append(waiting.popleft())
+                n_bytes += len(taken[-1].raw)
+        self._n_bytes -= n_bytes
         return taken
 
     def take_all(self) -> list[Encoded]:

@@ -44,12 +44,11 @@ def murmur2(data: bytes) -> int:
 
 def partitions_of(keys: Sequence[str], partitions: int) -> list[int]:
     """`partition_of` each key; for keys of one length, as ids have, in a fifteenth of the time."""
-    encoded = [key.encode() for key in keys]
-    length = len(encoded[0]) if encoded else 0
-    if length == 0 or length % 4 or set(map(len, encoded)) != {length}:
+    joined = "".join(keys)
+    length = len(keys[0]) if keys else 0
+    if not joined.isascii() or length == 0 or length % 4 or set(map(len, keys)) != {length}:
         return [partition_of(key, partitions) for key in keys]
-    hashes = _murmur2_of_each(b"".join(encoded), length)
-    return [(each & 0x7FFF_FFFF) % partitions for each in hashes]
+    return [(each & 0x7FFF_FFFF) % partitions for each in _murmur2_of_each(joined.encode(), length)]
 
 
 def _murmur2_of_each(joined: bytes, length: int) -> Sequence[int]:

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner import murmur2 as kafka_murmur2
 
-from errata.partitioning import Encoded, gather, murmur2, partition_of, topic_of
+from errata.partitioning import Encoded, gather, murmur2, partition_of, partitions_of, topic_of
 from errata.topics import FEEDBACK, PREDICTIONS, VOC
 from tests.builders import a_feedback_event, a_prediction_event, a_voc_event
 from tests.records import number_id
@@ -20,6 +20,16 @@ def test_a_key_has_one_partition_of_those_there_are(key, partitions):
 
 def test_known_keys_keep_their_partitions_for_ever():
     assert [partition_of(number_id(number), 8) for number in range(1, 9)] == [2, 5, 3, 0, 3, 3, 4, 0]
+
+
+@given(st.lists(st.uuids().map(str) | st.text(max_size=8)), st.integers(1, 200))
+def test_many_keys_at_once_have_the_partitions_that_they_have_one_by_one(keys, partitions):
+    assert partitions_of(keys, partitions) == [partition_of(key, partitions) for key in keys]
+
+
+@given(st.lists(st.uuids().map(str), min_size=1), st.integers(1, 200))
+def test_many_ids_at_once_have_the_partitions_that_they_have_one_by_one(ids, partitions):
+    assert partitions_of(ids, partitions) == [partition_of(each, partitions) for each in ids]
 
 
 def test_each_kind_of_event_has_its_topic():
