@@ -21,22 +21,30 @@ said it.
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 
 from errata.errors import Malformed, Stop
-from errata.events import Event, FeedbackData, PredictionData, VocData
 from errata.settings import Model
-from errata.wire import encode_event
-from quality.windows import minute_of, of_prediction
+from quality.windows import minute_of, sum_predictions
 from storage.database import Database, translated_errors
-from storage.facts import feedback_row, prediction_row, voc_row
-from storage.insertion import insert_new, insert_unseen, list_keys
+from storage.facts import (
+    AnyFact,
+    FeedbackFact,
+    PredictionFact,
+    VocFact,
+    encode_fact,
+    feedback_columns,
+    prediction_columns,
+    times_of,
+    voc_columns,
+)
+from storage.insertion import Columns, insert_new, insert_unseen, list_keys, take
 from storage.locks import lock_shard
 from storage.pairing import COUNTED, pair
 from storage.records import Applied, DeadLetter
-from storage.slices import assign_slices
+from storage.slices import Tagged, assign_slices, hour_of
 from storage.tables import (
     dead_letters,
     feedback,
@@ -46,7 +54,7 @@ from storage.tables import (
     predictions,
     voc,
 )
-from storage.windows import SWEEP_SHARD, Addition, Place, add_to_windows
+from storage.windows import SWEEP_SHARD, Addition, add_to_windows, number_places
 
 #: How long after its arrival a feedback is looked at by `sweep_orphans`: much longer than any transaction.
 SWEEP_US: Final = 86_400_000_000
@@ -54,7 +62,9 @@ SWEEP_US: Final = 86_400_000_000
 _SWEEP_AT_ONCE: Final = 5000
 
 #: An event with the offset of its record and its position in the record.
-Placed = tuple[int, int, Event]
+Placed = tuple[int, int, AnyFact]
+
+_FactT = TypeVar("_FactT", bound=AnyFact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +255,7 @@ def _store_or_refuse(
         return 0, []
     try:
         with translated_errors(), c.begin_nested():
-            return _store(c, [event for _, _, event in events], circumstances), []
+            return _store(c, [fact for _, _, fact in events], circumstances), []
     except Malformed as error:
         if len(events) == 1:
             return 0, [_dead_letter(arrival, events[0], error.reason, error.detail)]
@@ -255,67 +265,83 @@ def _store_or_refuse(
         return n_first + n_second, first + second
 
 
-def _store(c: Connection, events: Sequence[Event], circumstances: _Circumstances) -> int:
+def _store(c: Connection, facts: Sequence[AnyFact], circumstances: _Circumstances) -> int:
     """Store events, of each id the first, and what follows from the new ones; return how many are new."""
     shard, now_us = circumstances.shard, circumstances.now_us
-    made, given, said = _by_kind(events)
-    slices = assign_slices(c, list(made.values()), circumstances.slice_values_per_hour)
-    made_rows = {
-        event_id: prediction_row(event, slices[event_id], shard, now_us) for event_id, event in made.items()
+    made = _of_kind(facts, PredictionFact)
+    given = _of_kind(facts, FeedbackFact)
+    said = _of_kind(facts, VocFact)
+    made_columns = _predictions(c, made, circumstances)
+    given_columns = feedback_columns(given, shard, now_us)
+    new_predictions = insert_unseen(c, predictions, made_columns)
+    new_feedback = insert_unseen(c, feedback, given_columns)
+    new_voc = insert_unseen(c, voc, voc_columns(said, now_us))
+    corrected = {
+        fact.data.prediction_id for fact in given if fact.id in new_feedback and fact.data.who.kind == COUNTED
     }
-    given_rows = {event_id: feedback_row(event, shard, now_us) for event_id, event in given.items()}
-    new_predictions = insert_unseen(c, predictions, list(made_rows.values()))
-    new_feedback = insert_unseen(c, feedback, list(given_rows.values()))
-    new_voc = insert_unseen(c, voc, [voc_row(event, now_us) for event in said.values()])
-    given_new = [given_rows[event_id] for event_id in new_feedback]
-    corrected = {row["prediction_id"] for row in given_new if row["who_kind"] == COUNTED}
     pairing = pair(c, circumstances.models, sorted(new_predictions | corrected))
-    counted = [_count(made_rows[event_id]) for event_id in new_predictions]
-    add_to_windows(c, shard, counted + pairing.additions)
+    add_to_windows(c, shard, _count(made_columns, new_predictions) + pairing.additions)
     return len(new_predictions) + len(new_feedback) + len(new_voc)
 
 
-def _by_kind(events: Sequence[Event]) -> tuple[dict[str, Event], dict[str, Event], dict[str, Event]]:
-    """Predictions, feedback and VOC by id, in the order in which they came."""
-    kinds: dict[type, dict[str, Event]] = {PredictionData: {}, FeedbackData: {}, VocData: {}}
-    for event in events:
-        kinds[type(event.data)].setdefault(event.id, event)
-    return kinds[PredictionData], kinds[FeedbackData], kinds[VocData]
+def _of_kind(facts: Sequence[AnyFact], kind: type[_FactT]) -> list[_FactT]:
+    """The facts of one kind, of each id the first, in the order in which they came."""
+    chosen = [fact for fact in facts if type(fact) is kind]
+    first = {fact.id: fact for fact in reversed(chosen)}
+    return chosen if len(first) == len(chosen) else list(reversed(first.values()))
 
 
-def _count(row: Mapping[str, Any]) -> Addition:
-    """What a new prediction adds, and where."""
-    place = Place(row["model"], row["version"], minute_of(row["time_us"]), row["slices"])
-    return place, of_prediction(row["latency_us"])
+def _predictions(c: Connection, made: Sequence[PredictionFact], circumstances: _Circumstances) -> Columns:
+    """Rows of `predictions`, with the slices that have room."""
+    times_us = times_of(made)
+    tagged: list[Tagged] = [
+        (fact.data.model, hour_of(time_us), str(fact.data.tags, "utf-8"))
+        for fact, time_us in zip(made, times_us, strict=True)
+    ]
+    slices = assign_slices(c, tagged, circumstances.slice_values_per_hour)
+    return prediction_columns(made, times_us, slices, circumstances.shard, circumstances.now_us)
+
+
+def _count(columns: Columns, new: Collection[str]) -> list[Addition]:
+    """What new predictions add, and where."""
+    if len(new) < len(columns["id"]):
+        columns = take(columns, [place for place, id_ in enumerate(columns["id"]) if id_ in new])
+    minutes_us = [minute_of(time_us) for time_us in columns["time_us"]]
+    places, place_of = number_places(
+        zip(columns["model"], columns["version"], minutes_us, columns["slices"], strict=True)
+    )
+    sums = sum_predictions(columns["latency_us"], place_of, len(places))
+    return list(zip(places, sums, strict=True))
 
 
 def _refuse_unknown_models(
     arrival: Arrival, models: Mapping[str, Model]
 ) -> tuple[list[Placed], list[DeadLetter]]:
     """The events that can be stored, and dead letters for predictions of models that are not configured."""
+    named = {fact.data.model for _, _, fact in arrival.events if type(fact) is PredictionFact}
+    unknown = {name: _tell_unknown(name, models) for name in named - models.keys()}
+    if not unknown:
+        return arrival.events, []
     known: list[Placed] = []
     dead = []
-    details: dict[str, str] = {}
     for placed in arrival.events:
-        data = placed[2].data
-        if not isinstance(data, PredictionData) or data.model in models:
+        fact = placed[2]
+        if type(fact) is PredictionFact and fact.data.model in unknown:
+            dead.append(_dead_letter(arrival, placed, "unknown_model", unknown[fact.data.model]))
+        else:
             known.append(placed)
-            continue
-        if data.model not in details:
-            near = difflib.get_close_matches(data.model, models, n=1, cutoff=0.0)
-            hint = (
-                f"did you mean {near[0]}? Otherwise add [models.{data.model}]"
-                if near
-                else "no model is there"
-            )
-            details[data.model] = f"model {data.model} is not in the settings: {hint}"
-        dead.append(_dead_letter(arrival, placed, "unknown_model", details[data.model]))
     return known, dead
+
+
+def _tell_unknown(name: str, models: Mapping[str, Model]) -> str:
+    near = difflib.get_close_matches(name, models, n=1, cutoff=0.0)
+    hint = f"did you mean {near[0]}? Otherwise add [models.{name}]" if near else "no model is there"
+    return f"model {name} is not in the settings: {hint}"
 
 
 def _dead_letter(arrival: Arrival, placed: Placed, reason: str, detail: str) -> DeadLetter:
     """A dead letter of an event that could be decoded: complete, so that it can be sent again."""
-    offset, position, event = placed
+    offset, position, fact = placed
     return DeadLetter(
         topic=arrival.topic,
         partition=arrival.partition,
@@ -323,16 +349,8 @@ def _dead_letter(arrival: Arrival, placed: Placed, reason: str, detail: str) -> 
         position=position,
         reason=reason,
         detail=detail,
-        raw=_encode(event),
+        raw=encode_fact(fact),
     )
-
-
-def _encode(event: Event) -> bytes:
-    """The event as it can be sent again; as Python writes it, where it has no JSON."""
-    try:
-        return encode_event(event)
-    except (ValueError, OverflowError):
-        return repr(event).encode("utf-8", "backslashreplace")
 
 
 def _dead_letter_row(letter: DeadLetter, now_us: int) -> dict[str, Any]:

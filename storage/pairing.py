@@ -17,11 +17,11 @@ from errata.errors import Malformed
 from errata.settings import Model, Task
 from quality.distances import measure_distance
 from quality.outcomes import FeedbackFact, effective
-from quality.windows import of_outcome, subtract
-from storage.insertion import is_one_of, put_rows
+from quality.windows import sum_outcomes
+from storage.insertion import Columns, as_text, insert_columns, is_one_of, put_rows
 from storage.json_text import from_text
 from storage.tables import feedback, outcomes, predictions
-from storage.windows import Addition, place_of
+from storage.windows import Addition, number_places, place_of
 
 #: Whose feedback counts. That of annotators and auditors is kept as a label, but no user was served worse or
 #: better.
@@ -49,22 +49,27 @@ def pair(c: Connection, models: Mapping[str, Model], prediction_ids: Sequence[st
         return Pairing(0, [])
     p = predictions.c
     found = c.execute(
-        select(p.id, p.model, p.version, p.time_us, p.output, p.slices)
+        select(as_text(c, p.id), p.model, p.version, p.time_us, p.output, p.slices)
         .where(is_one_of(c, p.id, ids))
         .order_by(p.id)
         .with_for_update()
     ).all()
-    rows, additions = [], []
     facts = read_feedback(c, [prediction.id for prediction in found])
     before = read_outcomes(c, [prediction.id for prediction in found])
-    for prediction in found:
-        old, now = before.get(prediction.id), judge(models, prediction, facts[prediction.id])
-        if now == old:
-            continue
-        rows.append(_as_row(prediction, now))
-        additions.append((place_of(prediction), subtract(of_outcome(now), of_outcome(old))))
-    put_rows(c, outcomes, rows)
-    return Pairing(len(rows), additions)
+    judged = [(each, before.get(each.id), judge(models, each, facts[each.id])) for each in found]
+    changed = [(prediction, old, now) for prediction, old, now in judged if now != old]
+    insert_columns(c, outcomes, _columns([(each.id, now) for each, old, now in changed if old is None]))
+    put_rows(c, outcomes, [_as_row(each.id, now) for each, old, now in changed if old is not None])
+    return Pairing(len(changed), _moves(changed))
+
+
+def _moves(changed: Sequence[tuple[_Row, FeedbackFact | None, FeedbackFact]]) -> list[Addition]:
+    """What changed outcomes move: the new one is added where the old one is taken back."""
+    signed = [(place_of(prediction), now, 1) for prediction, _, now in changed]
+    signed += [(place_of(prediction), old, -1) for prediction, old, _ in changed if old is not None]
+    places, numbered = number_places([place for place, _, _ in signed])
+    facts, signs = [fact for _, fact, _ in signed], [sign for _, _, sign in signed]
+    return list(zip(places, sum_outcomes(facts, signs, numbered, len(places)), strict=True))
 
 
 def judge(models: Mapping[str, Model], prediction: _Row, facts: Sequence[_Row]) -> FeedbackFact:
@@ -95,10 +100,9 @@ def read_feedback(c: Connection, prediction_ids: Sequence[str]) -> dict[str, lis
     """The feedback that counts, or once counted, for each prediction."""
     f = feedback.c
     facts: dict[str, list[_Row]] = defaultdict(list)
-    columns = (f.id, f.prediction_id, f.action, f.corrected, f.time_us, f.display_us)
-    for row in c.execute(
-        select(*columns).where(is_one_of(c, f.prediction_id, prediction_ids)).where(f.who_kind == COUNTED)
-    ):
+    columns = (as_text(c, f.id), as_text(c, f.prediction_id), f.action, f.corrected, f.time_us, f.display_us)
+    wanted = is_one_of(c, f.prediction_id, prediction_ids)
+    for row in c.execute(select(*columns).where(wanted).where(f.who_kind == COUNTED)).all():
         facts[row.prediction_id].append(row)
     return facts
 
@@ -111,22 +115,29 @@ def _fact_of(row: _Row) -> FeedbackFact:
 def _with_feedback(c: Connection, prediction_ids: Sequence[str]) -> list[str]:
     f = feedback.c
     wanted = (
-        select(f.prediction_id)
+        select(as_text(c, f.prediction_id))
         .where(is_one_of(c, f.prediction_id, prediction_ids))
         .where(f.who_kind == COUNTED)
     )
-    return sorted(set(c.scalars(wanted))) if prediction_ids else []
+    return sorted(set(c.scalars(wanted).all())) if prediction_ids else []
 
 
 def read_outcomes(c: Connection, prediction_ids: Sequence[str]) -> dict[str, FeedbackFact]:
     """The stored outcome of each prediction that has one, as `judge` returns it."""
     stored = select(outcomes).where(is_one_of(c, outcomes.c.prediction_id, prediction_ids))
-    return {row.prediction_id: _fact_of(row) for row in c.execute(stored)}
+    return {row.prediction_id: _fact_of(row) for row in c.execute(stored).all()}
 
 
-def _as_row(prediction: _Row, fact: FeedbackFact) -> dict[str, Any]:
+def _columns(outcomes_of: Sequence[tuple[str, FeedbackFact]]) -> Columns:
+    """Rows of `outcomes`."""
+    names = ("prediction_id", "feedback_id", "action", "distance_ppm", "delay_us", "display_us")
+    rows = [_as_row(prediction_id, fact) for prediction_id, fact in outcomes_of]
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def _as_row(prediction_id: str, fact: FeedbackFact) -> dict[str, Any]:
     return {
-        "prediction_id": prediction.id,
+        "prediction_id": prediction_id,
         "feedback_id": fact.id,
         "action": fact.action,
         "distance_ppm": fact.distance_ppm,

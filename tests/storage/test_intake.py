@@ -27,6 +27,7 @@ from tests.builders import (
     START_US,
     a_dead_letter,
     a_feedback_event,
+    a_feedback_row,
     a_prediction_event,
     a_voc_event,
     an_arrival,
@@ -374,7 +375,7 @@ class TestFaults:
     def store_feedback_unpaired(self, db: Database) -> None:
         """As two transactions leave it that could not see each other."""
         with db.write() as c:
-            row = intake.feedback_row(a_feedback_event(), shard=1, now_us=START_US)
+            row = a_feedback_row()
             c.execute(feedback.insert().values(**row))
 
 
