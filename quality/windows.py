@@ -7,6 +7,7 @@ new.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -118,16 +119,15 @@ def add(a: Contribution, b: Contribution) -> Contribution:
 
 def add_all(parts: Iterable[Contribution]) -> Contribution:
     """Return the sum of all parts in one pass."""
-    sums = [0] * len(_SUMS)
-    served: dict[int, int] = {}
-    shown: dict[int, int] = {}
-    for part in parts:
-        for place, name in enumerate(_SUMS):
-            sums[place] += getattr(part, name)
-        for counts, added in ((served, part.served), (shown, part.shown)):
-            for bucket, count in added.items():
-                counts[bucket] = counts.get(bucket, 0) + count
-    return Contribution(**dict(zip(_SUMS, sums, strict=True)), served=_compact(served), shown=_compact(shown))
+    parts = list(parts)
+    if len(parts) == 1:
+        return parts[0]
+    sums = [sum(values) for values in zip(*map(_read_sums, parts), strict=True)] or [0] * len(_SUMS)
+    return Contribution(
+        **dict(zip(_SUMS, sums, strict=True)),
+        served=_merge(part.served for part in parts),
+        shown=_merge(part.shown for part in parts),
+    )
 
 
 def negate(a: Contribution) -> Contribution:
@@ -158,6 +158,7 @@ _SUMS = (
     "distance_ppm",
     "distance_ppm_squares",
 )
+_read_sums = attrgetter(*_SUMS)
 
 
 def _sum_buckets(
@@ -177,5 +178,9 @@ def _sum_buckets(
     return histograms
 
 
-def _compact(counts: dict[int, int]) -> dict[int, int]:
-    return {bucket: count for bucket, count in counts.items() if count}
+def _merge(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    merged: dict[int, int] = {}
+    for counts in histograms:
+        for bucket, count in counts.items():
+            merged[bucket] = merged.get(bucket, 0) + count
+    return {bucket: count for bucket, count in merged.items() if count}

@@ -3,7 +3,6 @@
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import reduce
 from typing import Any, Final
 
 import msgspec
@@ -151,8 +150,11 @@ def as_text(c: Connection, id_column: Column[Any]) -> ColumnElement[str]:
     if c.dialect.name == "postgresql":
         return cast(id_column, Text).label(id_column.name)
     digits = type_coerce(id_column, Text)
-    first, *rest = (func.substr(digits, start, length, type_=Text) for start, length in _UUID_PARTS)
-    return reduce(lambda text, part: text + "-" + part, rest, first).label(id_column.name)
+    parts = [func.substr(digits, start, length, type_=Text) for start, length in _UUID_PARTS]
+    text: ColumnElement[str] = parts[0]
+    for part in parts[1:]:
+        text = text + "-" + part
+    return text.label(id_column.name)
 
 
 def list_keys(c: Connection, columns: Sequence[Column[Any]], keys: Sequence[tuple[Any, ...]]) -> FromClause:

@@ -64,7 +64,7 @@ _SWEEP_AT_ONCE: Final = 5000
 #: An event with the offset of its record and its position in the record.
 Placed = tuple[int, int, AnyFact]
 
-_FactT = TypeVar("_FactT", bound=AnyFact)
+_FactT = TypeVar("_FactT", PredictionFact, FeedbackFact, VocFact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +286,7 @@ def _store(c: Connection, facts: Sequence[AnyFact], circumstances: _Circumstance
 
 def _of_kind(facts: Sequence[AnyFact], kind: type[_FactT]) -> list[_FactT]:
     """The facts of one kind, of each id the first, in the order in which they came."""
-    chosen = [fact for fact in facts if type(fact) is kind]
+    chosen = [fact for fact in facts if isinstance(fact, kind)]
     first = {fact.id: fact for fact in reversed(chosen)}
     return chosen if len(first) == len(chosen) else list(reversed(first.values()))
 

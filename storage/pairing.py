@@ -7,7 +7,7 @@ repetition and any number of attempts ends in the same rows.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +19,7 @@ from quality.distances import measure_distance
 from quality.outcomes import FeedbackFact, effective
 from quality.windows import sum_outcomes
 from storage.insertion import Columns, as_text, insert_columns, is_one_of, put_rows
-from storage.json_text import from_text
+from storage.json_text import from_text, from_text_or_none
 from storage.tables import feedback, outcomes, predictions
 from storage.windows import Addition, number_places, place_of
 
@@ -81,19 +81,24 @@ def judge(models: Mapping[str, Model], prediction: _Row, facts: Sequence[_Row]) 
     an edit without a distance. It is not refused: whether it could be told at its arrival would depend on
     whether its prediction came first.
     """
+    row = facts[0] if len(facts) == 1 else _last(facts)
+    action, distance_ppm = row.action, 0 if row.action == "accept" else None
+    if action == "edit":
+        shown, corrected = from_text(prediction.output), from_text_or_none(row.corrected)
+        if _canonical(shown) == _canonical(corrected):
+            action, distance_ppm = "accept", 0
+        else:
+            task = models[prediction.model].task if prediction.model in models else Task()
+            distance_ppm = _measure(task, shown, corrected)
+    return FeedbackFact(row.id, action, row.time_us - prediction.time_us, distance_ppm, row.display_us)
+
+
+def _last(facts: Sequence[_Row]) -> _Row:
+    """The row of the feedback that counts."""
     rows = {row.id: row for row in facts}
-    fact = effective(
-        FeedbackFact(row.id, row.action, row.time_us - prediction.time_us, None, row.display_us)
-        for row in facts
-    )
+    fact = effective(FeedbackFact(row.id, row.action, row.time_us, None, row.display_us) for row in facts)
     assert fact is not None
-    if fact.action == "reject":
-        return fact
-    corrected = rows[fact.id].corrected
-    if fact.action == "accept" or _canonical(corrected) == _canonical(prediction.output):
-        return replace(fact, action="accept", distance_ppm=0)
-    task = models[prediction.model].task if prediction.model in models else Task()
-    return replace(fact, distance_ppm=_measure(task, prediction.output, corrected))
+    return rows[fact.id]
 
 
 def read_feedback(c: Connection, prediction_ids: Sequence[str]) -> dict[str, list[_Row]]:
@@ -130,9 +135,15 @@ def read_outcomes(c: Connection, prediction_ids: Sequence[str]) -> dict[str, Fee
 
 def _columns(outcomes_of: Sequence[tuple[str, FeedbackFact]]) -> Columns:
     """Rows of `outcomes`."""
-    names = ("prediction_id", "feedback_id", "action", "distance_ppm", "delay_us", "display_us")
-    rows = [_as_row(prediction_id, fact) for prediction_id, fact in outcomes_of]
-    return {name: [row[name] for row in rows] for name in names}
+    facts = [fact for _, fact in outcomes_of]
+    return {
+        "prediction_id": [prediction_id for prediction_id, _ in outcomes_of],
+        "feedback_id": [fact.id for fact in facts],
+        "action": [fact.action for fact in facts],
+        "distance_ppm": [fact.distance_ppm for fact in facts],
+        "delay_us": [fact.time_us for fact in facts],
+        "display_us": [fact.display_us for fact in facts],
+    }
 
 
 def _as_row(prediction_id: str, fact: FeedbackFact) -> dict[str, Any]:
@@ -146,13 +157,13 @@ def _as_row(prediction_id: str, fact: FeedbackFact) -> dict[str, Any]:
     }
 
 
-def _measure(task: Task, shown: str, corrected: str) -> int | None:
+def _measure(task: Task, shown: Any, corrected: Any) -> int | None:
     try:
-        return measure_distance(task, from_text(shown), from_text(corrected))
+        return measure_distance(task, shown, corrected)
     except Malformed:
         return None
 
 
-def _canonical(text: str) -> bytes:
-    """One form for JSON texts of the same value."""
-    return msgspec.json.encode(from_text(text), order="sorted")
+def _canonical(value: Any) -> bytes:
+    """One form for JSON of the same value."""
+    return msgspec.json.encode(value, order="sorted")

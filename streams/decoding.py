@@ -23,7 +23,7 @@ from errata.wire import (
 from storage.facts import AnyFact, FeedbackFact, PredictionFact, VocFact, encode_fact, fact_of, read_fact
 from storage.intake import Arrival, Placed
 from storage.records import DeadLetter
-from streams.driver import FetchedRecord, FetchedRun
+from streams.driver import FetchedRun
 
 #: How far a sender's clock may be ahead. Later events would open windows that nobody looks at for long.
 FUTURE_US: Final = 86_400_000_000
@@ -93,7 +93,7 @@ class _Reader:
 
     def _read_plain(self, raw: bytes) -> AnyFact:
         """The fact in an event that breaks no limit. Raises ValueError where it has to be read carefully."""
-        fact = read_fact(raw)
+        fact: AnyFact = read_fact(raw)
         check_time(fact.time)
         if type(fact) is PredictionFact:
             tags = bytes(fact.data.tags)

@@ -19,7 +19,6 @@ from storage.tables import (
 )
 from storage.verify import verify
 from tests.builders import (
-    START_US,
     a_dead_letter,
     a_feedback_event,
     a_feedback_row,
