@@ -66,3 +66,7 @@ screenshots: $(INSTALLED)  ## Take pictures of the dashboard of a running demo i
 clean:  ## Remove what was made: .venv, caches and the demo's data (the database in var/ stays)
 	rm -rf .venv build dist var/demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: bench-intake-profile
+bench-intake-profile: $(INSTALLED)  ## Where the time of the intake goes, per stage and event; EVENTS=n
+	$(BIN)/python -m bench.intake.profile
