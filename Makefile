@@ -11,7 +11,7 @@ INSTALLED := .venv/installed
 .PHONY: help .venv demo up test check lint format types imports schemas migrate lock screenshots clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv: $(INSTALLED)  ## Install Errata and everything it needs into .venv (the other targets do this by themselves)
 

@@ -47,12 +47,13 @@ _SECOND_US: Final = 1_000_000
 _SOURCES: Final = {"card-reader": "shop/checkout", "reply-writer": "support/inbox", "router": "support/inbox"}
 _NAMES: Final = tuple(MODELS)
 _LABELS: Final = ("billing", "delivery", "returns", "account", "complaint", "praise", "other")
-_WORDS: Final = (
-    "thank you for your message we are sorry that the parcel has not come yet it left our house on monday "
-    "and should be with you by friday if it is not please write again or call us between nine and five "
-    "the refund takes three to five working days after we have received the article in its original box "
-    "배송 조회 환불 접수 완료 고객님 안녕하세요 감사합니다 확인 후 연락 드리겠습니다"
-).split()
+_TEXT: Final = """
+thank you for your message we are sorry that the parcel has not come yet it left our house on monday and should be
+with you by friday if it is not please write again or call us between nine and five the refund takes three to five
+working days after we have received the article in its original box
+배송 조회 환불 접수 완료 고객님 안녕하세요 감사합니다 확인 후 연락 드리겠습니다
+"""
+_WORDS: Final = tuple(_TEXT.split())
 _DEVICES: Final = ("ios", "ios", "ios", "android", "android", "android", "android", "web", "kiosk")
 _REGIONS: Final = ("kr-seoul", "kr-seoul", "kr-seoul", "kr-busan", "kr-busan", "jp-tokyo", "us-west")
 _PLANS: Final = ("free", "free", "free", "pro")

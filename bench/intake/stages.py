@@ -26,7 +26,7 @@ FUNCTIONS: Final[Mapping[str, Sequence[str]]] = {
     "windows": ("storage.windows:add_to_windows",),
 }
 
-_ROOMS: Final = ("bench", "errata", "quality", "storage", "streams")
+_ROOMS: Final = ("__main__", "bench", "errata", "quality", "storage", "streams")
 _TABLE: Final = re.compile(r"\b(insert into|update|delete from|from|copy)\s+([\w\"]+)", re.IGNORECASE)
 
 
