@@ -70,3 +70,14 @@ clean:  ## Remove what was made: .venv, caches and the demo's data (the database
 .PHONY: bench-intake-profile
 bench-intake-profile: $(INSTALLED)  ## Where the time of the intake goes, per stage and event; EVENTS=n
 	$(BIN)/python -m bench.intake.profile
+
+BENCH := .venv-bench/installed
+
+.PHONY: bench-intake
+bench-intake: $(INSTALLED) $(BENCH)  ## The intake beside a bulk load, stock Faust, Quix Streams and Bytewax; EVENTS=n, FULL=1
+	@$(BIN)/python -m bench.intake
+
+$(BENCH): bench/intake/requirements.txt
+	@python=$$(scripts/find_python.sh); test -x .venv-bench/bin/python || "$$python" -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r bench/intake/requirements.txt
+	@touch $(BENCH)
