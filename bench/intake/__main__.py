@@ -178,7 +178,7 @@ def _measure_other(
             said = told.stderr[-3000:] if "told" in locals() else ""
             say(f"{kind}, {module} failed: {error!r} {said}")
             return None
-    rate = round(measured["events"] / measured["seconds"])
+    rate: int = round(measured["events"] / measured["seconds"])
     say(f"{kind}, {module}: {measured['events']:,} events in {measured['seconds']:.1f} s, {rate:,} events/s")
     return rate
 

@@ -8,8 +8,8 @@ from storage.database import Database
 
 #: How a dialect counts to n, and writes an id of version 7 for a millisecond.
 _NUMBERS: Final = {
-    "postgresql": "SELECT generate_series(:first, :last) AS i",
-    "sqlite": "WITH RECURSIVE n(i) AS (SELECT :first UNION ALL SELECT i + 1 FROM n WHERE i < :last) SELECT i FROM n",
+    "postgresql": "SELECT generate_series({first}, {last}) AS i",
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last}) SELECT i FROM n",
 }
 _ID: Final = {
     "postgresql": (
@@ -18,7 +18,7 @@ _ID: Final = {
     ),
     "sqlite": "printf('%012x7{kind}%02x8%015x', {ms}, i % 256, (i * 7919) % 1000000007)",
 }
-_TIME_US: Final = ":end_us - (:total - i) * 3333"
+_TIME_US: Final = "({end_us} - ({total} - i) * 3333)"
 _PREDICTIONS: Final = """
 INSERT INTO predictions (id, model, version, time_us, output, confidence, input_uri, latency_us, tags, slices, subject,
     session, source, shard, stored_us)
@@ -55,13 +55,12 @@ def store_before(database: Database, n_rows: int, end_us: int) -> None:
 
 
 def _store(c: Connection, dialect: str, first: int, last: int, total: int, end_us: int) -> None:
-    milliseconds = f"(({_TIME_US}) / 1000)"
+    time_us = _TIME_US.format(end_us=end_us, total=total)
     parts = {
-        "numbers": _NUMBERS[dialect],
-        "time_us": _TIME_US,
-        "prediction_id": _ID[dialect].format(ms=milliseconds, kind="0"),
-        "feedback_id": _ID[dialect].format(ms=milliseconds, kind="1"),
+        "numbers": _NUMBERS[dialect].format(first=first, last=last),
+        "time_us": time_us,
+        "prediction_id": _ID[dialect].format(ms=f"({time_us} / 1000)", kind="0"),
+        "feedback_id": _ID[dialect].format(ms=f"({time_us} / 1000)", kind="1"),
     }
     for statement in (_PREDICTIONS, _FEEDBACK, _OUTCOMES):
-        written = text(statement.format(**parts).replace("::", "\\:\\:"))
-        c.execute(written, {"first": first, "last": last, "total": total, "end_us": end_us})
+        c.execute(text(statement.format(**parts).replace("::", "\\:\\:")))

@@ -4,7 +4,6 @@ Its guarantee: none. It acknowledges an event also when the agent raised on it o
 """
 
 import asyncio
-import sys
 from typing import Any
 
 import faust
@@ -33,7 +32,7 @@ def build(told: Told) -> faust.App:
                 async with one_at_a_time:
                     await asyncio.to_thread(told.store.store, [event])
 
-        channel = app.topic(topic, value_type=dict, value_serializer="json")
+        channel = app.topic(topic, value_serializer="json")
         app.agent(channel, name=f"store {topic}")(store)
 
     for topic in told.topics:
@@ -43,7 +42,6 @@ def build(told: Told) -> faust.App:
 
 if __name__ == "__main__":
     told = read_arguments()
-    sys.argv = [sys.argv[0], "worker", "--loglevel", "warning"]
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     faust.Worker(

@@ -67,6 +67,10 @@ class Postgres:
     def __init__(self, url: str) -> None:
         self._connection = psycopg.connect(url, autocommit=True)
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what is done within, or nothing."""
@@ -120,6 +124,10 @@ class Sqlite:
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
