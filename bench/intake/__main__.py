@@ -107,7 +107,7 @@ def _running_broker(directory: Path) -> Iterator[str]:
 def _compare(scene: Scene, kind: str, *, full: bool) -> dict[str, Any]:
     """Every contestant on one kind of database."""
     rates: dict[str, list[float]] = {"errata": [], "rows": [], "bytes": []}
-    forms = {"rows": FORMS, "bytes": FORMS}
+    forms: dict[str, Sequence[str]] = {"rows": FORMS, "bytes": FORMS}
     for number in range(_ROUNDS):
         _take_turns(scene, kind, number, rates, forms)
     errata, bulk = median(rates["errata"]), median(rates["rows"])
