@@ -63,8 +63,8 @@ screenshots: $(INSTALLED)  ## Take pictures of the dashboard of a running demo i
 	scripts/ensure_browser.sh $(BIN)
 	$(BIN)/python scripts/take_screenshots.py
 
-clean:  ## Remove what was made: .venv, caches and the demo's data (the database in var/ stays)
-	rm -rf .venv build dist var/demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## Remove what was made: .venv, .venv-bench, caches and the demo's data (the database in var/ stays)
+	rm -rf .venv .venv-bench build dist var/demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: bench-intake-profile
