@@ -29,6 +29,7 @@ from bench.intake.stored_before import store_before
 from bench.intake.topics import SINGLE, fill
 from bench.intake.worker import check_numbers, measure_workers
 from errata.command.local_broker import start_local_broker, stop_local_broker, wait_for_broker
+from errata.command.processes import raising_on_sigterm
 from errata.errors import Stop
 from errata.topics import FEEDBACK, PREDICTIONS
 from storage.database import migrate, open_database
@@ -79,7 +80,7 @@ def main() -> None:
     n_events = int(os.environ.get("EVENTS", "1300000"))
     full = os.environ.get("FULL", "") not in ("", "0")
     load_before = os.getloadavg()[0]
-    with ExitStack() as running:
+    with raising_on_sigterm(), ExitStack() as running:
         directory = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="errata-bench-")))
         bootstrap = running.enter_context(_running_broker(directory))
         postgres_url = running.enter_context(running_durable_postgres())
