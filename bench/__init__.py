@@ -1,0 +1,1 @@
+"""Benchmarks and campaigns: what the figures in the documents were measured with."""
