@@ -81,3 +81,6 @@ $(BENCH): bench/intake/requirements.txt
 	@python=$$(scripts/find_python.sh); test -x .venv-bench/bin/python || "$$python" -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r bench/intake/requirements.txt
 	@touch $(BENCH)
+.PHONY: bench-client
+bench-client: $(INSTALLED)  ## Measure the client: microseconds a call, events a second, memory, beside kafka-python's send
+	$(BIN)/python -m bench.client

@@ -6,13 +6,12 @@
     client.voc(text="The last digit is always wrong", rating=2, prediction_id=shown)
 
 No call blocks or raises: it takes microseconds, in which the event is turned into bytes (so that the service
-may change its objects afterwards) and queued. A thread of its own delivers what is queued
+may change its objects afterwards) and queued. A thread of its own checks and delivers what is queued
 (errata/delivery.py). What is not valid, or had to be dropped, is counted in `client.counters` and logged
 once.
 """
 
 import atexit
-import logging
 import os
 import threading
 import time
@@ -20,30 +19,33 @@ import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
-from errata.backlog import Backlog, Waiting
+from errata.backlog import Backlog
 from errata.counters import Counters
-from errata.delivery import Delivery, OpenProducer, count_dropped, open_kafka_producer
-from errata.events import Data, Event, FeedbackData, PredictionData, VocData, Who
-from errata.identity import new_id
+from errata.delivery import Delivery, OpenProducer, open_kafka_producer
+from errata.events import Data, FeedbackData, PredictionData, VocData, Who, encode_json
+from errata.identity import Stamps, new_id
 from errata.masking import mask as mask_text
-from errata.partitioning import topic_of
+from errata.partitioning import TOPIC_OF, Encoded
 from errata.settings import Settings
-from errata.topics import kafka_options
-from errata.wire import encode_event
-
-logger = logging.getLogger(__name__)
+from errata.topics import FEEDBACK, PREDICTIONS, VOC, kafka_options
+from errata.wire import format_time, is_id, is_source, is_time, text_after_id, text_before_id
 
 #: The off switch: with `ERRATA_ENABLED=0` in the environment a client made from settings does nothing.
 SWITCH = "ERRATA_ENABLED"
-_OFF = frozenset({"0", "false", "no", "off"})
+_OFF: Final = frozenset({"0", "false", "no", "off"})
+_ANYBODY: Final = Who()
+_NO_TAGS: Final[dict[str, str]] = {}
+_HEADS: Final = {topic: text_before_id(kind) for kind, topic in TOPIC_OF.items()}
 
 
 class Client:
     """Tells Errata what happened. Any thread may use it; a forked child gets its own thread and queue."""
+
+    _delivery: Delivery | None
 
     def __init__(
         self,
@@ -53,11 +55,11 @@ class Client:
         spool_directory: Path | None = None,
         enabled: bool = True,
         mask: Callable[[Any], Any] | None = None,
-        queue_events: int = 10_000,
+        queue_events: int = 50_000,
         queue_bytes: int = 64 * 1024 * 1024,
         spool_bytes: int = 256 * 1024 * 1024,
         linger_ms: float = 100.0,
-        record_events: int = 500,
+        record_events: int = 2000,
         record_bytes: int = 900_000,
         delivery_seconds: float = 10.0,
         connection: Mapping[str, Any] | None = None,
@@ -70,7 +72,6 @@ class Client:
         and VOC text, and what it returns is sent instead; VOC text is masked by errata/masking.py before.
         `connection` are further options of kafka.KafkaProducer; `open_producer` replaces it altogether.
         """
-        self._source = source
         self._enabled = enabled
         self._mask = mask
         options = {"bootstrap_servers": bootstrap, **(connection or {})}
@@ -89,12 +90,12 @@ class Client:
             "delivery_seconds": delivery_seconds,
         }
         self._encode = msgspec.json.Encoder(enc_hook=_as_plain).encode
-        self.counters = Counters()
+        self._names: set[tuple[str, str]] = set()
+        self._is_source = is_source(source)
+        self._after_id = text_after_id(source if self._is_source else "")
         self._is_closed = False
         self._abandoned: list[Delivery] = []
-        self._lifecycle = threading.Lock()
-        self._backlog = Backlog(**self._limits)
-        self._delivery: Delivery | None = None
+        self._begin()
         if enabled:
             itself = weakref.ref(self)
             self._at_exit = lambda: _close_at_exit(itself)
@@ -139,24 +140,30 @@ class Client:
         time_us: int | None = None,
     ) -> str:
         """Tell of one output shown to a user, and return its id, which feedback refers to."""
-        return self._tell(
-            id,
-            time_us,
-            lambda: PredictionData(
+        if not self._enabled:
+            return id or new_id()
+        try:
+            if self._mask is not None:
+                output = self._mask(output)
+                input = None if input is None else self._mask(input)  # noqa: A001 - as above
+            data = PredictionData(
                 model=model,
                 version=version,
-                output=self._masked(output),
+                output=output,
                 confidence=confidence,
                 probabilities=probabilities,  # type: ignore[arg-type]
-                input=None if input is None else self._masked(input),
+                input=input,
                 input_uri=input_uri,
                 features=features,
                 latency_ms=latency_ms,
-                tags=tags or {},  # type: ignore[arg-type]
+                tags=tags or _NO_TAGS,  # type: ignore[arg-type]
                 subject=subject,
                 session=session,
-            ),
-        )
+            )
+            is_sure = (model, version) in self._names
+        except Exception as error:
+            return self._refuse(error, id)
+        return self._tell(PREDICTIONS, data, None, id, time_us, is_sure)
 
     def edit(
         self,
@@ -169,9 +176,7 @@ class Client:
         time_us: int | None = None,
     ) -> str:
         """Tell what an output was corrected to, and return the id of this feedback."""
-        return self._feedback(
-            "edit", prediction_id, lambda: self._masked(corrected), display_ms, who, id, time_us
-        )
+        return self._feedback("edit", prediction_id, corrected, display_ms, who, id, time_us)
 
     def accept(
         self,
@@ -183,7 +188,7 @@ class Client:
         time_us: int | None = None,
     ) -> str:
         """Tell that an output was taken as it was shown, and return the id of this feedback."""
-        return self._feedback("accept", prediction_id, _nothing, display_ms, who, id, time_us)
+        return self._feedback("accept", prediction_id, None, display_ms, who, id, time_us)
 
     def reject(
         self,
@@ -195,7 +200,7 @@ class Client:
         time_us: int | None = None,
     ) -> str:
         """Tell that an output was thrown away, and return the id of this feedback."""
-        return self._feedback("reject", prediction_id, _nothing, display_ms, who, id, time_us)
+        return self._feedback("reject", prediction_id, None, display_ms, who, id, time_us)
 
     def voc(
         self,
@@ -212,20 +217,23 @@ class Client:
         time_us: int | None = None,
     ) -> str:
         """Tell what a customer said, masked, and return the id of this VOC."""
-        return self._tell(
-            id,
-            time_us,
-            lambda: VocData(
-                text=self._masked(mask_text(text)),
+        if not self._enabled:
+            return id or new_id()
+        try:
+            text = mask_text(text)
+            data = VocData(
+                text=text if self._mask is None else self._mask(text),
                 rating=rating,
                 channel=channel,
                 language=language,
                 prediction_id=prediction_id,
                 model=model,
-                tags=tags or {},  # type: ignore[arg-type]
+                tags=tags or _NO_TAGS,  # type: ignore[arg-type]
                 subject=subject,
-            ),
-        )
+            )
+        except Exception as error:
+            return self._refuse(error, id)
+        return self._tell(VOC, data, prediction_id, id, time_us)
 
     # --- Ending -------------------------------------------------------------------------------------------
 
@@ -258,63 +266,88 @@ class Client:
         if self._delivery is not None:
             self._delivery.abandon()
             self._abandoned.append(self._delivery)
-        self.counters = Counters()
-        self._lifecycle = threading.Lock()
-        self._backlog = Backlog(**self._limits)
-        self._delivery = None
+        self._begin()
 
     # --- Within -------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Nothing told, nothing counted, no thread: at the start of a process."""
+        self.counters = Counters()
+        self._stamps = Stamps()
+        self._lifecycle = threading.Lock()
+        self._backlog = Backlog(self.counters, **self._limits)
+        self._delivery = None
 
     def _feedback(
         self,
         action: Literal["edit", "accept", "reject"],
         prediction_id: str,
-        corrected: Callable[[], Any],
+        corrected: Any,
         display_ms: float | None,
         who: str | Who | None,
         event_id: str | None,
         time_us: int | None,
     ) -> str:
-        return self._tell(
-            event_id,
-            time_us,
-            lambda: FeedbackData(
+        if not self._enabled:
+            return event_id or new_id()
+        try:
+            if self._mask is not None and action == "edit":
+                corrected = self._mask(corrected)
+            if not isinstance(who, Who):
+                who = _ANYBODY if who is None else Who(id=who)
+            data = FeedbackData(
                 prediction_id=prediction_id,
                 action=action,
-                corrected=corrected(),
+                corrected=corrected,
                 display_ms=display_ms,
-                who=who if isinstance(who, Who) else Who(id=who),
-            ),
-        )
-
-    def _tell(self, event_id: str | None, time_us: int | None, build: Callable[[], Data]) -> str:
-        """Encode and queue an event. Whatever the service hands over, it gets an id back and no exception."""
-        now_us = time.time_ns() // 1000
-        event_id = event_id or new_id(now_us)
-        if not self._enabled:
-            return event_id
-        self.counters.add(queued=1)
-        try:
-            data = build()
-            event = Event(
-                id=event_id, source=self._source, time_us=now_us if time_us is None else time_us, data=data
+                who=who,
             )
-            waiting = Waiting(topic_of(data), encode_event(event, self._encode))
         except Exception as error:
-            if self.counters.refuse("not_encodable") == 1:
-                logger.warning("errata: an event cannot be encoded: %s", error)
-            return event_id
+            return self._refuse(error, event_id)
+        return self._tell(FEEDBACK, data, prediction_id, event_id, time_us)
+
+    def _tell(
+        self,
+        topic: str,
+        data: Data,
+        key: str | None,
+        event_id: str | None,
+        time_us: int | None,
+        is_sure: bool = True,
+    ) -> str:
+        """Encode and queue an event of `key`, its own id unless given.
+
+        `is_sure` is whether all is right that errata/checking.py takes for granted. Whatever the service
+        hands over, it gets an id back and no exception.
+        """
+        try:
+            new, time_text = self._stamps.stamp(time.time_ns())
+            is_sure = is_sure and self._is_source
+            text = event_id = event_id or new
+            if event_id is not new and not is_id(event_id):
+                text = encode_json(event_id)[1:-1].decode()
+                is_sure = False
+            if time_us is not None:
+                time_text = format_time(time_us)
+                is_sure = is_sure and is_time(time_us)
+            envelope = f'{_HEADS[topic]}{text}{self._after_id}{time_text}","data":'
+            raw = envelope.encode() + self._encode(data) + b"}"
+        except Exception as error:
+            return self._refuse(error, event_id)
         if self._is_closed:
-            count_dropped(self.counters, waiting.topic, "closed")
+            self.counters.add(queued=1)
+            self.counters.drop(topic, "closed")
             return event_id
-        for dropped in self._backlog.put(waiting):
-            count_dropped(self.counters, dropped.topic, "queue_full")
+        self._backlog.put(Encoded(topic, (key or event_id) if is_sure else "", raw))
         if self._delivery is None:
             self._start()
         return event_id
 
-    def _masked(self, value: Any) -> Any:
-        return value if self._mask is None else self._mask(value)
+    def _refuse(self, error: Exception, event_id: str | None) -> str:
+        """Count an event that is not JSON, and answer with an id as for any other."""
+        self.counters.add(queued=1)
+        self.counters.refuse("not_encodable", error)
+        return event_id or new_id()
 
     def _start(self) -> None:
         """Start the thread, unless it runs."""
@@ -324,6 +357,7 @@ class Client:
                     self._backlog,
                     self.counters,
                     self._open_producer,
+                    names=self._names,
                     on_connect=self._exit_first,
                     **self._delivering,
                 )
@@ -346,10 +380,6 @@ def _begin_in_child(client: weakref.ref[Client]) -> None:
     alive = client()
     if alive is not None:
         alive.abandon()
-
-
-def _nothing() -> None:
-    return None
 
 
 def _as_plain(value: Any) -> Any:

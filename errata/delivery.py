@@ -7,29 +7,37 @@ not lost; its id tells.
 """
 
 import contextlib
+import importlib.util
 import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
-from errata.backlog import Backlog, Waiting
+from errata.backlog import Backlog
+from errata.checking import fit_the_wire
 from errata.counters import Counters
 from errata.errors import Malformed
-from errata.events import key_of
-from errata.partitioning import Encoded, Record, gather, topic_of
+from errata.events import PredictionData, key_of
+from errata.partitioning import Encoded, Record, by_topic, gather, topic_of
 from errata.spool import Spool
-from errata.topics import FEEDBACK, PREDICTIONS, VOC
+from errata.topics import PREDICTIONS
 from errata.wire import batch_headers, decode_event, join_batch
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_RECORDS: Final = 10
+#: What is sent before its acknowledgements are waited for. Where a service keeps Python's lock busy, each turn
+#: of this thread begins with 5 ms of waiting for it, so that few turns have to do much.
+_CHUNK_EVENTS: Final = 20_000
+_CHUNK_BYTES: Final = 8_000_000
+#: More at once would not fit the cache of a processor.
+_CHECKED_EVENTS: Final = 100
+_MOST_NAMES: Final = 1000
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 _PROBE_SECONDS: Final = 1.0
@@ -37,8 +45,6 @@ _BOOTSTRAP_SECONDS: Final = 5.0
 _ADOPT_SECONDS: Final = 30.0
 #: Feedback and VOC may fill the spool to this multiple of what predictions may.
 _RESERVE: Final = 1.25
-#: What counters and logs call the events of a topic.
-KINDS: Final = {PREDICTIONS: "prediction", FEEDBACK: "feedback", VOC: "voc"}
 _TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
@@ -78,11 +84,12 @@ def open_kafka_producer(options: Mapping[str, Any], delivery_seconds: float) -> 
         **{
             "acks": "all",
             "enable_idempotence": True,
-            # Not for the network alone: kafka-python sums every byte up in Python, which takes the service's time.
-            "compression_type": "gzip",
+            "compression_type": compression(),
             # A topic that a client creates by accident has the wrong number of partitions.
             "allow_auto_create_topics": False,
             "bootstrap_timeout_ms": int(_BOOTSTRAP_SECONDS * 1000),
+            # Whole chunks in one request.
+            "max_request_size": _CHUNK_BYTES,
             "max_block_ms": int(_BOOTSTRAP_SECONDS * 1000),
             "request_timeout_ms": int(delivery_seconds * 500),
             "delivery_timeout_ms": int(delivery_seconds * 1000),
@@ -90,6 +97,15 @@ def open_kafka_producer(options: Mapping[str, Any], delivery_seconds: float) -> 
         }
     )
     return producer
+
+
+def compression() -> str | None:
+    """gzip, but none where the package `crc32c` is installed (the extra `fast`).
+
+    Without it kafka-python sums every byte up in Python, which takes the service's time; with it, compressing
+    costs more than all the rest of the way of an event.
+    """
+    return None if importlib.util.find_spec("crc32c") else "gzip"
 
 
 def _probe(servers: str | Sequence[str]) -> None:
@@ -120,8 +136,10 @@ class Delivery:
         record_events: int,
         record_bytes: int,
         delivery_seconds: float,
+        names: set[tuple[str, str]],
         on_connect: Callable[[], None] = lambda: None,
     ) -> None:
+        """`names` are those of models and versions that were right so far; more are added to it."""
         self._backlog = backlog
         self._counters = counters
         self._open_producer = open_producer
@@ -131,13 +149,14 @@ class Delivery:
         self._record_events = record_events
         self._record_bytes = record_bytes
         self._delivery_seconds = delivery_seconds
+        self._names = names
         self._on_connect = on_connect
         self._spool: Spool | None = None
         self._adopt_at = 0.0
         self._producer: Producer | None = None
         self._retry_at = 0.0
         self._pause_seconds = _FIRST_PAUSE_SECONDS
-        self._in_hand: list[Waiting] = []
+        self._in_hand: list[Encoded] = []
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="errata-delivery", daemon=True)
 
@@ -153,13 +172,13 @@ class Delivery:
         deadline = time.monotonic() + timeout_seconds
         self._backlog.wait_until_settled(timeout_seconds)
         self._closing.set()
-        self._backlog.hurry()
+        self._backlog.end()
         self._thread.join(max(0.5, deadline - time.monotonic()))
         if self._thread.is_alive():
             # It hangs in the network. The spool is its own, so what it holds is saved in another one.
             logger.warning("errata: the broker did not answer in time; putting aside what waits")
             spool = self._open_spool()
-            self._put_aside(self._in_hand + self._backlog.take(len(self._backlog)), spool)
+            self._put_aside(spool)
             if spool is not None:
                 spool.close()
 
@@ -185,7 +204,7 @@ class Delivery:
                 logger.exception("errata: delivering failed; trying again")
                 self._put_back(self._in_hand)
                 self._disconnect()
-        self._put_aside(self._in_hand + self._backlog.take(len(self._backlog)), self._spool)
+        self._put_aside(self._spool)
         self._disconnect()
         if self._spool is not None:
             self._spool.close()
@@ -204,28 +223,42 @@ class Delivery:
         if not is_connected and self._spool is None:
             self._closing.wait(min(self._pause_seconds, 1.0))
             return
-        self._in_hand = self._backlog.take(_CHUNK_RECORDS * self._record_events)
-        events = self._address(self._in_hand)
+        taken = self._in_hand = self._backlog.take(_CHUNK_EVENTS, _CHUNK_BYTES)
+        events = self._in_hand = self._address(taken)
+        self._backlog.settle(len(taken) - len(events))
         unsent = self._send(events) if is_connected else events
         self._counters.add(sent=len(events) - len(unsent))
-        unsettled = [Waiting(event.topic, event.raw) for event in unsent]
-        if self._spool is not None:
-            unsettled = self._write(unsettled, self._spool)
-        self._backlog.settle(len(self._in_hand) - len(unsettled))
+        unsettled = unsent if self._spool is None else self._write(unsent, self._spool)
+        self._backlog.settle(len(events) - len(unsettled))
         self._put_back(unsettled)
         if self._producer is not None and self._spool is not None:
             self._recover(self._spool)
+        elif unsettled:
+            # Neither broker nor disk take anything: there is no hurry to ask them again.
+            self._closing.wait(_FIRST_PAUSE_SECONDS)
 
-    def _address(self, waiting: Iterable[Waiting]) -> list[Encoded]:
+    def _address(self, waiting: Sequence[Encoded]) -> list[Encoded]:
         """Find out where each event goes, and count those that no reader would accept."""
-        addressed = []
-        for topic, raw in waiting:
-            try:
-                addressed.append(Encoded(topic, key_of(decode_event(raw)), raw))
-            except Malformed as error:
-                if self._counters.refuse(error.reason) == 1:
-                    logger.warning("errata: an event is not valid (%s): %s", error.reason, error.detail)
+        addressed: list[Encoded] = []
+        for topic, ours in by_topic(waiting).items():
+            for start in range(0, len(ours), _CHECKED_EVENTS):
+                some = ours[start : start + _CHECKED_EVENTS]
+                is_known = "" not in [event.key for event in some]
+                if is_known and fit_the_wire(topic, [event.raw for event in some]):
+                    addressed += some
+                else:
+                    addressed += filter(None, map(self._address_one, some))
         return addressed
+
+    def _address_one(self, waiting: Encoded) -> Encoded | None:
+        try:
+            event = decode_event(waiting.raw)
+        except Malformed as error:
+            self._counters.refuse(error.reason, error.detail)
+            return None
+        if isinstance(event.data, PredictionData) and len(self._names) < _MOST_NAMES:
+            self._names.add((event.data.model, event.data.version))
+        return Encoded(waiting.topic, key_of(event), waiting.raw)
 
     # --- The broker ---------------------------------------------------------------------------------------
 
@@ -306,7 +339,7 @@ class Delivery:
     def _send_halves(self, producer: Producer, record: Record) -> list[Encoded]:
         """Send a record that is larger than the broker allows as two; one event alone is given up."""
         if len(record.events) == 1:
-            self._drop(record.topic, "refused_by_broker")
+            self._counters.drop(record.topic, "refused_by_broker")
             return []
         middle = len(record.events) // 2
         halves = (record.events[:middle], record.events[middle:])
@@ -318,15 +351,24 @@ class Delivery:
         if self._spool_directory is None:
             return None
         try:
-            return Spool(self._spool_directory)
+            return Spool(self._spool_directory, on_torn=self._count_torn)
         except OSError as error:
             logger.warning("errata: no spool, events wait in memory alone: %s", error)
             return None
 
-    def _write(self, events: Sequence[Waiting], spool: Spool) -> list[Waiting]:
+    def _count_torn(self, path: Path) -> None:
+        self._counters.add(torn=1)
+        logger.warning("errata: the end of a spool file cannot be read, a kill cut it off; it is in %s", path)
+
+    def _count_spool_failure(self, error: OSError) -> None:
+        self._counters.add(spool_failures=1)
+        if self._counters.spool_failures == 1:
+            logger.warning("errata: the spool fails, events wait in memory: %s", error)
+
+    def _write(self, events: Sequence[Encoded], spool: Spool) -> list[Encoded]:
         """Append events to the spool as far as it has room, and return them all if it cannot be written."""
-        kept: list[Waiting] = []
-        dropped: list[Waiting] = []
+        kept: list[Encoded] = []
+        dropped: list[Encoded] = []
         n_bytes = spool.n_bytes
         for event in events:
             n_bytes += len(event.raw)
@@ -335,50 +377,47 @@ class Delivery:
         try:
             spool.append([event.raw for event in kept])
         except OSError as error:
-            logger.warning("errata: the spool cannot be written: %s", error)
+            self._count_spool_failure(error)
             return list(events)
         self._counters.add(spooled=len(kept))
         for event in dropped:
-            self._drop(event.topic, "spool_full")
+            self._counters.drop(event.topic, "spool_full")
         return []
 
     def _recover(self, spool: Spool) -> None:
         """Send the oldest spooled events; those of processes that ended are taken over now and then."""
-        if time.monotonic() >= self._adopt_at:
-            spool.adopt()
-            self._adopt_at = time.monotonic() + _ADOPT_SECONDS
-        entries = spool.read(_CHUNK_RECORDS * self._record_events, _CHUNK_RECORDS * self._record_bytes)
-        if not entries:
-            return
-        events = []
-        for raw in entries:
-            with contextlib.suppress(Malformed):
-                event = decode_event(raw)
-                events.append(Encoded(topic_of(event.data), key_of(event), raw))
-        if not self._send(events):
-            spool.forget(entries)
-            self._counters.add(sent=len(events), recovered=len(events))
+        try:
+            if time.monotonic() >= self._adopt_at:
+                spool.adopt()
+                self._adopt_at = time.monotonic() + _ADOPT_SECONDS
+            entries = spool.read(_CHUNK_EVENTS, _CHUNK_BYTES)
+            events = [event for raw in entries if (event := self._read_entry(raw))]
+            if entries and not self._send(events):
+                spool.forget(entries)
+                self._counters.add(sent=len(events), recovered=len(entries))
+        except OSError as error:
+            self._count_spool_failure(error)
+            self._closing.wait(_PROBE_SECONDS)
+
+    def _read_entry(self, raw: bytes) -> Encoded | None:
+        try:
+            event = decode_event(raw)
+        except Malformed as error:
+            self._counters.refuse(error.reason, error.detail)
+            return None
+        return Encoded(topic_of(event.data), key_of(event), raw)
 
     # --- What cannot be sent now --------------------------------------------------------------------------
 
-    def _put_back(self, events: Sequence[Waiting]) -> None:
+    def _put_back(self, events: Sequence[Encoded]) -> None:
         self._backlog.put_back(events)
         self._in_hand = []
 
-    def _put_aside(self, events: Sequence[Waiting], spool: Spool | None) -> None:
-        """Save events to the spool because the client closes; without one they are dropped."""
-        rest = list(events) if spool is None else self._write(events, spool)
+    def _put_aside(self, spool: Spool | None) -> None:
+        """Save what is here to the spool because the client closes; without one it is dropped."""
+        waiting = self._backlog.take_all()
+        events = self._in_hand + self._address(waiting)
+        rest = events if spool is None else self._write(events, spool)
         for event in rest:
-            self._drop(event.topic, "closed")
-        self._backlog.settle(len(events))
-
-    def _drop(self, topic: str, reason: str) -> None:
-        count_dropped(self._counters, topic, reason)
-
-
-def count_dropped(counters: Counters, topic: str, reason: str) -> None:
-    """Count an event of `topic` that is given up; the log tells of the first, the tenth, the hundredth..."""
-    kind = KINDS[topic]
-    n_dropped = counters.drop(kind, reason)
-    if str(n_dropped).strip("0") == "1":
-        logger.warning("errata: dropped %s (%s), %d so far", kind, reason, n_dropped)
+            self._counters.drop(event.topic, "closed")
+        self._backlog.settle(len(self._in_hand) + len(waiting))

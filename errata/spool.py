@@ -4,9 +4,9 @@ Every process writes files of its own and holds a lock on them for as long as it
 owner were left by a process that ended or was killed; the next one that opens the directory adopts them.
 
 An entry is its length and its CRC-32 (little-endian, 4 bytes each), then the bytes. What a kill or a full
-disk cut off in the middle is told by these and ignored, along with whatever follows it in that file. Which
-entries of a file were forgotten is not written down: after a kill, those of one file at most are read a
-second time.
+disk cut off in the middle is told by these and set aside, along with whatever follows it in that file, in a
+file that ends in `.torn`. Which entries of a file were forgotten is not written down: after a kill, those of
+one file at most are read a second time.
 """
 
 import fcntl
@@ -15,13 +15,14 @@ import struct
 import time
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 _HEAD: Final = struct.Struct("<II")
 _SUFFIX: Final = ".spool"
+_TORN_SUFFIX: Final = ".torn"
 
 
 @dataclass(slots=True)
@@ -38,15 +39,22 @@ class Spool:
     """A queue of byte strings in a directory. One thread uses it; many processes may share the directory."""
 
     def __init__(
-        self, directory: Path, *, file_bytes: int = 8 * 1024 * 1024, fsync_seconds: float = 1.0
+        self,
+        directory: Path,
+        *,
+        file_bytes: int = 8 * 1024 * 1024,
+        fsync_seconds: float = 1.0,
+        on_torn: Callable[[Path], None] = lambda _: None,
     ) -> None:
         """Open the directory, make it if need be, and adopt what earlier processes left. Raises OSError.
 
-        `fsync_seconds` is how much a power cut may take; a kill takes nothing that was appended.
+        `fsync_seconds` is how much a power cut may take; a kill takes nothing that was appended. `on_torn` is
+        told of each file in which something unreadable was set aside.
         """
         self._directory = directory
         self._file_bytes = file_bytes
         self._fsync_seconds = fsync_seconds
+        self._on_torn = on_torn
         self._fsync_at = 0.0
         self._n_files = 0
         #: Oldest first; the last one is appended to if it was made by this process.
@@ -99,6 +107,8 @@ class Spool:
             entries = _read_entries(file, limit, limit_bytes)
             if entries:
                 return entries
+            if file.start < file.n_bytes:
+                self._set_aside(file)
             self._remove_first()
         return []
 
@@ -147,6 +157,14 @@ class Spool:
         if now >= self._fsync_at:
             os.fsync(descriptor)
             self._fsync_at = now + self._fsync_seconds
+
+    def _set_aside(self, file: _File) -> None:
+        """Keep what cannot be read of a file beside it, for a person."""
+        rest = os.pread(file.descriptor, file.n_bytes - file.start, file.start)
+        path = file.path.with_suffix(_TORN_SUFFIX)
+        path.touch(0o600)
+        path.write_bytes(rest)
+        self._on_torn(path)
 
     def _remove_first(self) -> None:
         file = self._files.popleft()

@@ -137,6 +137,17 @@ def encode_event(event: Event, encode: Callable[[Any], bytes] = encode_json) -> 
     )
 
 
+def text_before_id(kind: type[Data]) -> str:
+    """What `encode_event` writes before the id of an event."""
+    name = next(name for name, struct in TYPES.items() if struct is kind)
+    return f'{{"type":"{name}","specversion":"1.0","id":"'
+
+
+def text_after_id(source: str) -> str:
+    """What `encode_event` writes between an event's id and its time; `,"data":`, the data and `}` follow."""
+    return f'","source":{encode_json(source).decode()},"time":"'
+
+
 def join_batch(encoded: Iterable[bytes]) -> bytes:
     """The value of a batch record of events that encode_event wrote."""
     return b"[" + b",".join(encoded) + b"]"
@@ -174,6 +185,25 @@ def format_time(time_us: int) -> str:
     """RFC 3339 in UTC with all microseconds, as in `2026-11-23T06:30:00.000001Z`."""
     time = (_EPOCH + timedelta(microseconds=time_us)).replace(tzinfo=None)
     return f"{time.isoformat(timespec='microseconds')}Z"
+
+
+def is_id(text: str) -> bool:
+    """Whether readers accept `text` as an id just as it is."""
+    return _ID.fullmatch(text) is not None
+
+
+def is_time(time_us: int) -> bool:
+    """Whether readers accept this time."""
+    return _EARLIEST_US <= time_us < _END_US
+
+
+def is_source(text: str) -> bool:
+    """Whether readers accept `text` as the source of events."""
+    try:
+        _source.decode(encode_json(text))
+    except _UNREADABLE:
+        return False
+    return True
 
 
 # --- Decoding -----------------------------------------------------------------------------------------------

@@ -139,6 +139,8 @@ def test_what_was_spooled_is_sent_once_and_in_order_when_the_broker_comes(away, 
         "sent": 1501,
         "spooled": 1500,
         "recovered": 1500,
+        "torn": 0,
+        "spool_failures": 0,
         "dropped": {},
         "invalid": {},
     }
@@ -163,18 +165,25 @@ def test_many_threads_may_tell_at_once(topics):
 
 SERVICE = """
 import sys
+import time
 from pathlib import Path
 from errata.client import Client
 client = Client(sys.argv[1], source=sys.argv[2], spool_directory=Path(sys.argv[3]), linger_ms=5)
-for number in range(1, 301):
+for number in range(1, int(sys.argv[5]) + 1):
     client.prediction(model="m", version="1", output=number)
-print("told", client.flush(20), flush=True)
+print("told", client.flush(60), flush=True)
 if sys.argv[4] == "wait":
     sys.stdin.read()
+while sys.argv[4] == "go on":
+    number += 1
+    client.prediction(model="m", version="1", output=number)
+    if number % 1000 == 0:
+        print(client.counters.spooled, flush=True)
+        time.sleep(0.001)
 """
 
 
-def start_service(bootstrap, source, spool, how):
+def start_service(bootstrap, source, spool, how, n_events=300):
     return subprocess.Popen(
         [
             sys.executable,
@@ -188,6 +197,7 @@ def start_service(bootstrap, source, spool, how):
             source,
             str(spool),
             how,
+            str(n_events),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -213,6 +223,73 @@ def test_what_a_killed_service_had_spooled_is_sent_by_the_next_one(away, tmp_pat
     with Client(bootstrap, source="next", spool_directory=tmp_path / "spool"):
         found = read_events(bootstrap, "killed", 300)
     assert sorted(e.data.output for *_, e in found) == list(range(1, 301))
+
+
+def outputs_of(found):
+    return {e.data.output for *_, e in found}
+
+
+def test_what_a_service_had_spooled_when_it_was_killed_while_spooling_all_arrives(away, tmp_path):
+    bootstrap, start = away
+    service = start_service(bootstrap, "spooling", tmp_path / "spool", "go on")
+    assert service.stdout.readline() == b"told True\n"
+    for _ in range(40):
+        n_spooled = int(service.stdout.readline())
+    service.send_signal(signal.SIGKILL)
+    said, _ = service.communicate(timeout=60)
+    n_spooled = max([n_spooled, *map(int, said.split()[:-1])])
+    start()
+    client = Client(bootstrap, source="next", spool_directory=tmp_path / "spool")
+    found = read_events(bootstrap, "spooling", n_spooled, timeout_seconds=60)
+    client.close(30)
+    found = read_events(bootstrap, "spooling", client.counters.sent)
+    assert n_spooled > 10_000
+    assert len(outputs_of(found)) == len(found) == client.counters.sent
+    assert outputs_of(found) == set(range(1, len(found) + 1)) >= set(range(1, n_spooled + 1))
+
+
+def test_a_service_killed_while_it_sends_its_spool_is_followed_by_one_that_sends_the_rest(away, tmp_path):
+    bootstrap, start = away
+    n_events = 45_000
+    service = start_service(bootstrap, "told", tmp_path / "spool", "wait", n_events)
+    assert service.stdout.readline() == b"told True\n"
+    service.send_signal(signal.SIGKILL)
+    service.communicate(timeout=60)
+    start()
+    n_seen = 0
+    for _ in range(2):
+        sender = start_service(bootstrap, "sender", tmp_path / "spool", "wait", 1)
+        # Some of the first of three chunks are there: the rest is being sent.
+        n_seen = len(read_events(bootstrap, "told", n_seen + 1))
+        sender.send_signal(signal.SIGKILL)
+        sender.communicate(timeout=60)
+        assert list((tmp_path / "spool").iterdir())
+    with Client(bootstrap, source="last", spool_directory=tmp_path / "spool") as client:
+        deadline = time.monotonic() + 60
+        while list((tmp_path / "spool").iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert client.counters.as_dict()["torn"] == 0
+    assert list((tmp_path / "spool").iterdir()) == []
+    found = read_events(bootstrap, "told", n_seen + n_events, timeout_seconds=10)
+    assert outputs_of(found) == set(range(1, n_events + 1))
+    assert len({e.id for *_, e in found}) == n_events
+
+
+def test_two_services_with_one_spool_directory_do_not_disturb_each_other(away, tmp_path):
+    bootstrap, start = away
+    services = [start_service(bootstrap, name, tmp_path / "spool", "wait", 5000) for name in ("one", "two")]
+    for service in services:
+        assert service.stdout.readline() == b"told True\n"
+    start()
+    found = {name: read_events(bootstrap, name, 5000, timeout_seconds=60) for name in ("one", "two")}
+    for service in services:
+        service.communicate(b"", timeout=60)
+        assert service.returncode == 0
+    for name in found:
+        again = read_events(bootstrap, name, 5001, timeout_seconds=2)
+        assert len(again) == 5000
+        assert outputs_of(again) == set(range(1, 5001))
+    assert list((tmp_path / "spool").iterdir()) == []
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

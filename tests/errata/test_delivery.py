@@ -1,5 +1,6 @@
 """The delivering thread against a producer that fails as told; the real broker is in test_client.py."""
 
+import os
 import threading
 
 import pytest
@@ -276,6 +277,91 @@ def test_what_a_closed_client_could_not_send_is_sent_by_the_next(open_client, fa
     following.close(5)
     assert following.counters.as_dict()["recovered"] == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_never_reaches_the_service_and_loses_nothing_that_fits_in_memory(
+    open_client, fake_broker, tmp_path, monkeypatch, caplog
+):
+    def refuse(descriptor, chunk):
+        raise OSError(28, "No space left on device")
+
+    fake_broker.is_away = True
+    client = open_client(spool_directory=tmp_path, queue_events=100)
+    with monkeypatch.context() as full:
+        full.setattr("errata.spool.os.write", refuse)
+        for number in range(1, 1001):
+            predict(client, number)
+        assert not client.flush(1)
+        counts = client.counters.as_dict()
+    assert (counts["queued"], counts["spooled"]) == (1000, 0)
+    assert counts["spool_failures"] >= 1
+    assert sum("the spool fails" in record.message for record in caplog.records) == 1
+    fake_broker.is_away = False
+    assert client.flush(20)
+    counts = client.counters.as_dict()
+    assert (
+        counts["sent"] - counts["recovered"] + counts["spooled"] + counts["dropped"]["prediction queue_full"]
+        == 1000
+    )
+    fake_broker.wait_for(1000 - counts["dropped"]["prediction queue_full"])
+
+
+def test_the_torn_end_of_a_killed_services_spool_is_counted(open_client, fake_broker, tmp_path):
+    fake_broker.is_away = True
+    client = open_client(spool_directory=tmp_path)
+    predict(client, 1)
+    assert client.flush(20)
+    predict(client, 2)
+    assert client.flush(20)
+    client.close(5)
+    (path,) = tmp_path.iterdir()
+    os.truncate(path, path.stat().st_size - 1)
+    fake_broker.is_away = False
+    following = open_client(spool_directory=tmp_path)
+    fake_broker.wait_for(1)
+    following.close(5)
+    counts = following.counters.as_dict()
+    assert (counts["recovered"], counts["torn"], counts["sent"]) == (1, 1, 1)
+    assert [file.suffix for file in tmp_path.iterdir()] == [".torn"]
+
+
+def test_models_and_versions_are_known_after_their_first_event_and_wrong_ones_never(open_client, fake_broker):
+    client = open_client()
+    for _ in range(2):
+        for number, version in enumerate(["1", "2", "no blanks"], start=1):
+            predict(client, number, version=version)
+        assert client.flush(20)
+    assert [e.data.version for e in fake_broker.events()] == ["1", "2"] * 2
+    assert client.counters.as_dict()["invalid"] == {"wrong_type": 2}
+
+
+def test_a_wrong_event_among_a_hundred_right_ones_is_refused_alone(open_client, fake_broker):
+    client = open_client(linger_ms=200)
+    predict(client, 1)
+    assert client.flush(20)
+    for number in range(2, 102):
+        predict(client, number, confidence=7.0 if number == 50 else 0.5)
+    assert client.flush(20)
+    assert sorted(e.data.output for e in fake_broker.events()) == [n for n in range(1, 102) if n != 50]
+
+
+@pytest.mark.parametrize("source", ["", "x" * 1025, "\ud83d", None])
+def test_a_source_that_no_reader_accepts_is_answered_by_counting(fake_broker, source):
+    client = Client(source=source, linger_ms=1, open_producer=fake_broker.open_producer)
+    predict(client)
+    client.accept(prediction_id=number_id(1))
+    assert client.flush(20)
+    client.close()
+    assert sum(client.counters.as_dict()["invalid"].values()) == 2
+
+
+def test_a_source_and_an_id_with_quotes_do_not_break_out_of_their_place(open_client, fake_broker):
+    client = open_client(source='/a"b\\')
+    predict(client, id='x","type":"y')
+    predict(client)
+    assert client.flush(20)
+    assert [e.source for e in fake_broker.events()] == ['/a"b\\']
+    assert client.counters.as_dict()["invalid"] == {"bad_id": 1}
 
 
 def test_closing_without_broker_and_spool_counts_what_is_lost(open_client, fake_broker):

@@ -88,6 +88,36 @@ def test_a_torn_tail_is_ignored_and_what_is_before_it_is_whole(tmp_path_factory,
     again.close()
 
 
+def test_what_a_kill_cut_off_is_set_aside_and_told_once(tmp_path):
+    spool = Spool(tmp_path)
+    spool.append([b"first", b"second"])
+    spool.close()
+    (path,) = tmp_path.iterdir()
+    os.truncate(path, path.stat().st_size - 1)
+    torn = []
+    again = Spool(tmp_path, on_torn=torn.append)
+    assert drain(again) == [b"first"]
+    assert drain(again) == []
+    again.close()
+    assert [file.suffix for file in torn] == [".torn"]
+    assert torn[0].read_bytes().endswith(b"secon")
+    assert list(tmp_path.iterdir()) == torn
+    last = Spool(tmp_path, on_torn=torn.append)
+    assert drain(last) == []
+    assert len(torn) == 1
+
+
+def test_a_file_that_was_read_to_its_end_is_not_torn(tmp_path):
+    spool = Spool(tmp_path)
+    spool.append([b"first"])
+    spool.close()
+    torn = []
+    again = Spool(tmp_path, on_torn=torn.append)
+    assert drain(again) == [b"first"]
+    assert torn == []
+    again.close()
+
+
 def test_a_flipped_bit_is_told_from_an_entry(tmp_path):
     spool = Spool(tmp_path)
     spool.append([b"first", b"second"])

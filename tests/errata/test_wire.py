@@ -8,7 +8,7 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event, fro
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from errata.events import INLINE_BYTES, type_of
+from errata.events import INLINE_BYTES, encode_json, type_of
 from errata.wire import (
     BATCH_TYPE,
     EVENT_BYTES,
@@ -24,9 +24,11 @@ from errata.wire import (
     encode_structured,
     format_time,
     join_batch,
+    text_after_id,
+    text_before_id,
 )
 from tests.builders import START_US, a_feedback_event, a_prediction_event, a_voc_event
-from tests.errata.strategies import events, json_values
+from tests.errata.strategies import events, json_values, texts
 from tests.records import number_id
 
 BATCH = [("content-type", BATCH_TYPE.encode())]
@@ -360,3 +362,12 @@ def test_a_hostile_record_of_full_size_is_one_refusal_within_seconds(name):
     assert decode_record(STRUCTURED, value).refused[0].reason == "too_large"
     assert decode_record([], value).refused[0].reason == "too_large"
     assert time.process_time() - started < 20
+
+
+@given(events, texts.filter(bool))
+def test_the_texts_around_id_and_time_make_the_same_event(event, source):
+    event = msgspec.structs.replace(event, source=source)
+    head = f'{text_before_id(type(event.data))}{event.id}{text_after_id(source)}{format_time(event.time_us)}","data":'
+    made = head.encode() + encode_json(event.data) + b"}"
+    assert decode_event(made) == decode_event(encode_event(event))
+    assert list(json.loads(made)) == list(json.loads(encode_event(event)))
