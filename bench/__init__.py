@@ -1,0 +1,1 @@
+"""Benchmarks and campaigns: what the promises cost, and whether they hold."""
