@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 
-from errata.errors import Malformed, Stop
+from errata.errors import Behind, Malformed, Stop
 from errata.events import Event, FeedbackData, PredictionData, VocData
 from errata.settings import Model
 from errata.wire import encode_event
@@ -62,7 +62,7 @@ class Arrival:
     """A fetched run of records of one partition, decoded: the offsets `first_offset` <= … < `next_offset`.
 
     Every event that was in the records is in `events` or in `dead`. `topic_id` is Kafka's, "" where it has
-    none.
+    none. `begins` says that nothing of the partition was stored when its reader started with this run.
     """
 
     topic: str
@@ -73,6 +73,7 @@ class Arrival:
     n_records: int
     events: list[Placed]
     dead: list[DeadLetter]
+    begins: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,8 @@ def apply(
     What was applied before is left out; if all of it was, every count is 0. Runs of a partition are a chain: what
     the broker no longer has (retention, compaction) lies within a run, never between two (streams/driver.py).
 
-    Raises Unavailable (nothing was stored: wait and apply the same arrival again) and Stop (the topic was created
-    anew, so that its offsets mean other records; or the database is behind the reader, as after a restore).
+    Raises Unavailable (nothing was stored: wait and apply the same arrival again), Stop (the topic was created
+    anew, so that its offsets mean other records) and Behind (the database was restored: read from where it is).
     """
     if arrival.first_offset >= arrival.next_offset:
         return _account(arrival, n_new=0, dead=[])
@@ -181,6 +182,8 @@ def _lock_position(c: Connection, arrival: Arrival, now_us: int) -> int:
     """The first offset of the partition that is not applied yet; nobody else applies it until we are done."""
     wanted = select(intake_positions).where(_is_position_of(arrival)).with_for_update()
     stored = c.execute(wanted).one_or_none()
+    if stored is None and not arrival.begins:
+        raise _behind(arrival, "nothing of it is stored")
     if stored is None:
         row = {"topic": arrival.topic, "partition": arrival.partition, "topic_id": arrival.topic_id}
         insert_new(c, intake_positions, [{**row, "next_offset": arrival.first_offset, "stored_us": now_us}])
@@ -192,11 +195,15 @@ def _lock_position(c: Connection, arrival: Arrival, now_us: int) -> int:
             f"If the old records are gone for good, delete its rows in intake_positions and start again"
         )
     if stored.next_offset < arrival.first_offset:
-        raise Stop(
-            f"{arrival.topic} {arrival.partition} is applied up to offset {stored.next_offset} only, but what came "
-            f"begins at {arrival.first_offset}: was the database restored? A new worker reads on from where it is"
-        )
+        raise _behind(arrival, f"it is stored up to offset {stored.next_offset} only")
     return int(stored.next_offset)
+
+
+def _behind(arrival: Arrival, found: str) -> Behind:
+    return Behind(
+        f"{arrival.topic} {arrival.partition}: {found}, but what came begins at {arrival.first_offset}: "
+        "was the database restored?"
+    )
 
 
 def _is_position_of(arrival: Arrival) -> ColumnElement[bool]:

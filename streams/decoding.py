@@ -27,6 +27,7 @@ def decode_run(run: FetchedRun, now_us: int) -> Arrival:
         n_records=len(run.records),
         events=[],
         dead=[],
+        begins=run.begins,
     )
     for record in run.records:
         _decode(record, arrival, now_us)

@@ -5,13 +5,13 @@ import shutil
 import signal
 import sqlite3
 import tempfile
+import time
 import warnings
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import psycopg
-from psycopg import sql
 
 from bench.chaos.proxy import Proxy
 from storage.database import migrate
@@ -94,12 +94,21 @@ class PostgresServer:
         self.execute("ALTER SYSTEM SET full_page_writes = off")
         self.execute("SELECT pg_reload_conf()")
 
-    def execute(self, statement: str | sql.Composed, database: str = "postgres") -> list[Any]:
-        """Run one statement outside of a transaction."""
-        with psycopg.connect(
-            host=str(self.socket.parent), user="postgres", dbname=database, autocommit=True
-        ) as connection:
-            cursor = connection.execute(statement)  # type: ignore[arg-type]
+    def execute(self, statement: Any, database: str = "postgres") -> list[Any]:
+        """Run one statement outside of a transaction, as soon as the server has recovered from what was done to it."""
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                connection = psycopg.connect(
+                    host=str(self.socket.parent), user="postgres", dbname=database, autocommit=True
+                )
+                break
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+        with connection:
+            cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
     def stop(self) -> None:

@@ -1,6 +1,6 @@
 """The control: a worker as one writes it at first. A campaign that does not make it fail proves nothing.
 
-Stock Faust with its own acknowledgement. Rows are gathered and inserted twice a second, as bulk inserts want it,
+Stock Faust with its own acknowledgement. Rows are gathered and inserted every two seconds, as bulk inserts want it,
 and nothing looks whether a row is there already: what waits when the process dies was acknowledged, and what was
 inserted but not acknowledged comes again.
 """
@@ -43,8 +43,7 @@ def run_naive_worker(settings: Settings) -> int:
 
     async def gather(stream: faust.StreamT) -> None:
         async for event in stream.events():
-            headers = [(name, value) for name, value in (event.message.headers or {}).items()]
-            decoded = decode_record(headers, event.message.value)
+            decoded = decode_record(event.message.headers, event.message.value)
             gathered.extend((held.id,) for _, held in decoded.events)
 
     async def insert() -> None:
@@ -57,7 +56,7 @@ def run_naive_worker(settings: Settings) -> int:
     for topic in EVENT_TOPICS:
         channel = app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         app.agent(channel, name=topic)(gather)
-    app.timer(0.5)(insert)
+    app.timer(2.0)(insert)
     worker = faust.Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
     worker.execute_from_commandline()

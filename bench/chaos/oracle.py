@@ -69,6 +69,8 @@ class Expected:
 
     def __init__(self) -> None:
         self._events: dict[str, Event] = {}
+        #: How often each event was sent.
+        self._times: Counter[str] = Counter()
         #: Of models that nobody knew yet.
         self._unknown: dict[str, Event] = {}
         self._dead: dict[Place, str] = {}
@@ -83,6 +85,8 @@ class Expected:
         """Note a record at its offset, read by workers that know `models`."""
         for position, held in enumerate(holds):
             self._n_events[partition] += 1
+            if isinstance(held, Event):
+                self._times[held.id] += 1
             reason = _reason_against(held, models)
             if reason is not None:
                 self._dead[*partition, offset, position] = reason
@@ -106,6 +110,10 @@ class Expected:
     def n_dead(self) -> int:
         """Events that had to be set aside."""
         return len(self._dead)
+
+    def judge_naively(self, ids: Counter[str]) -> tuple[int, int]:
+        """How many events were lost and how many stored too often, by a worker that stores repetitions as well."""
+        return (self._times - ids).total(), (ids - self._times).total()
 
     def windows(self) -> dict[WindowKey, Numbers]:
         """Every window, by the definition."""

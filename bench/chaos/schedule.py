@@ -91,7 +91,7 @@ def plan_campaign(
 def plan_control(seed: int) -> CellPlan:
     """A short cell of the naive worker."""
     rng = Random(seed)
-    lives = tuple(tuple(Life(0.0, rng.uniform(7.0, 11.0)) for _ in range(2)) for _ in range(SLOTS))
+    lives = tuple(tuple(Life(0.0, rng.uniform(8.0, 13.0)) for _ in range(2)) for _ in range(SLOTS))
     return CellPlan(seed, "sqlite", False, False, lives, (), (), is_control=True)
 
 

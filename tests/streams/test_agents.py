@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from errata.errors import Stop, Unavailable
+from errata.errors import Behind, Stop, Unavailable
 from errata.topics import FEEDBACK
 from streams.agents import EXIT_BROKEN, Storing, store_runs
 from streams.driver import FetchedRecord, FetchedRun, Positions
@@ -27,6 +27,7 @@ class Consumer:
         self.flow_active = True
         self.done: list[FetchedRun] = []
         self.given_up: list[FetchedRun] = []
+        self.behind: list[FetchedRun] = []
 
     def run_stored(self, message):
         self.done.append(message.run)
@@ -34,6 +35,9 @@ class Consumer:
 
     def run_given_up(self, message):
         self.given_up.append(message.run)
+
+    def run_behind(self, message):
+        self.behind.append(message.run)
 
 
 class Exits(list[int]):
