@@ -17,6 +17,7 @@ from bench.chaos.cell import CellReport, run_cell
 from bench.chaos.databases import PostgresServer
 from bench.chaos.processes import Starter, import_everything
 from bench.chaos.schedule import CellPlan, plan_campaign, plan_control
+from errata.command.processes import raising_on_sigterm
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -102,12 +103,19 @@ def _run_all(plans: list[CellPlan], at_once: int, directory: Path) -> list[CellR
     for lane in lanes:
         lane.start()
     reports: list[CellReport] = []
-    while len(reports) < len(plans):
-        report = results.get()
-        reports.append(report)
-        _say(f"{len(reports)}/{len(plans)} {json.dumps(asdict(report))}")
-    for lane in lanes:
-        lane.join()
+    try:
+        with raising_on_sigterm():
+            while len(reports) < len(plans):
+                report = results.get()
+                reports.append(report)
+                _say(f"{len(reports)}/{len(plans)} {json.dumps(asdict(report))}")
+    except BaseException:
+        for lane in lanes:
+            lane.terminate()
+        raise
+    finally:
+        for lane in lanes:
+            lane.join()
     return reports
 
 
@@ -121,8 +129,9 @@ def _run_lane(plans: list[CellPlan], directory: Path, results: Any) -> None:
         return servers[0]
 
     try:
-        for plan in plans:
-            results.put(run_cell(plan, starter, server, directory))
+        with raising_on_sigterm():
+            for plan in plans:
+                results.put(run_cell(plan, starter, server, directory))
     finally:
         for each in servers:
             each.close()

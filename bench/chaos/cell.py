@@ -491,9 +491,7 @@ class Cell:
         self._drain(_MENDED)
 
     def _run_verb(self, kind: str, life: Life) -> None:
-        settings = Settings(
-            broker=self._settings.broker, database=self._settings.database, models=_MENDED
-        )
+        settings = Settings(broker=self._settings.broker, database=self._settings.database, models=_MENDED)
         pid = self._starter.start(Start(kind, settings, life, self._directory))
         deadline = time.monotonic() + 60
         while (status := self._starter.poll(pid)) is None:

@@ -44,7 +44,9 @@ def _reading(**given: Any) -> dict[str, Any]:
 
 
 def _feedback(rng: Random, **given: Any) -> dict[str, Any]:
-    return _event(rng, type="errata.feedback.v1", data={"action": "accept", "prediction_id": _id(rng)} | given)
+    return _event(
+        rng, type="errata.feedback.v1", data={"action": "accept", "prediction_id": _id(rng)} | given
+    )
 
 
 def _voc(rng: Random, **given: Any) -> dict[str, Any]:
@@ -84,7 +86,9 @@ ELEMENTS: Final = (
     Spoiled("a time before 2000", _json(lambda r: _event(r, time="1970-01-01T00:00:00Z")), "bad_time"),
     Spoiled("a time in years", _json(lambda r: _event(r, time="2099-01-01T00:00:00Z")), "future_time"),
     Spoiled("no data", _json(lambda r: _event(r, data=None)), "missing_attribute"),
-    Spoiled("data in base 64", _json(lambda r: _event(r, data=None, data_base64="e30=")), "missing_attribute"),
+    Spoiled(
+        "data in base 64", _json(lambda r: _event(r, data=None, data_base64="e30=")), "missing_attribute"
+    ),
     Spoiled("data that is a text", _json(lambda r: _event(r, data="x")), "wrong_type"),
     Spoiled("no model", _json(lambda r: _event(r, data={"version": "1", "output": 1})), "wrong_type"),
     Spoiled("an empty model", _json(lambda r: _event(r, data=_reading(model=""))), "wrong_type"),

@@ -154,11 +154,12 @@ class PostgresDatabase:
         self._server.execute(f'ALTER DATABASE "{self._name}" ALLOW_CONNECTIONS true')
 
     def restore(self) -> None:
-        """Put the copy in its place by renaming both."""
+        """Put a database like the copy in its place, so that there is never none."""
+        self._server.execute(f'CREATE DATABASE "{self._name} new" TEMPLATE "{self._name} copy"')
         self._alone()
         self._server.execute(
             f'BEGIN; ALTER DATABASE "{self._name}" RENAME TO "{self._name} old"; '
-            f'ALTER DATABASE "{self._name} copy" RENAME TO "{self._name}"; COMMIT'
+            f'ALTER DATABASE "{self._name} new" RENAME TO "{self._name}"; COMMIT'
         )
         self._server.execute(f'DROP DATABASE "{self._name} old"')
 

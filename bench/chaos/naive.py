@@ -54,7 +54,9 @@ def run_naive_worker(settings: Settings) -> int:
         connection.execute("COMMIT")
 
     for topic in EVENT_TOPICS:
-        channel = app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+        channel = app.topic(
+            topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
         app.agent(channel, name=topic)(gather)
     app.timer(2.0)(insert)
     worker = faust.Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)

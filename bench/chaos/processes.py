@@ -76,6 +76,9 @@ class Starter:
 
 
 def _serve(pipe: Connection) -> None:
+    # It ends when the pipe does, and all that it started with it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     running: set[int] = set()
     try:
         while True:
@@ -101,6 +104,8 @@ def _become(start: Start, pipe: Connection) -> None:
     code = 1
     try:
         pipe.close()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         log = os.open(start.directory / "workers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 #: An abort instead of a farewell.
@@ -63,7 +64,8 @@ class Proxy:
         for writer in list(self._writers):
             raw = writer.get_extra_info("socket")
             if raw is not None and raw.family == socket.AF_INET:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+                with suppress(OSError):  # Closed already.
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
             writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -11,14 +11,14 @@ import msgspec
 import pytest
 from sqlalchemy import select, text
 
-from errata.errors import Stop, Unavailable
+from errata.errors import Behind, Stop, Unavailable
 from errata.wire import decode_event
 from storage import intake
 from storage.database import Database, migrate, open_database
 from storage.dead_letters import list_dead_letters
 from storage.intake import Arrival, count_orphans, stored_positions, sweep_orphans
 from storage.records import Window
-from storage.tables import feedback, intake_ledger, outcomes, predictions, slice_values, voc
+from storage.tables import feedback, intake_ledger, intake_positions, outcomes, predictions, slice_values, voc
 from storage.verify import verify
 from storage.windows import contribution_of, read_windows, sum_windows
 from tests.builders import (
@@ -241,12 +241,22 @@ class TestRepetition:
         assert (applied.n, applied.n_new, applied.n_duplicate, applied.n_dead) == (2, 1, 0, 1)
         assert verify(db, MODELS).differences == []
 
-    def test_a_hole_before_a_run_stops_the_worker(self, db: Database, apply_to: Apply) -> None:
+    def test_a_hole_before_a_run_is_not_skipped_over(self, db: Database, apply_to: Apply) -> None:
         apply_to(an_arrival([a_prediction_event(1)]))
-        with pytest.raises(Stop, match="was the database restored"):
+        with pytest.raises(Behind, match="stored up to offset 1 only.*was the database restored"):
             apply_to(an_arrival([a_prediction_event(2)], first_offset=10))
         assert len(stored(db, select(predictions))) == 1
         assert verify(db, MODELS).differences == []
+
+    def test_what_follows_the_first_run_of_a_partition_does_not_begin_it(
+        self, db: Database, apply_to: Apply
+    ) -> None:
+        """The database was restored from before its first run, or that one was given up."""
+        following = replace(an_arrival([a_prediction_event(2)], first_offset=10), begins=False)
+        with pytest.raises(Behind, match="nothing of it is stored"):
+            apply_to(following)
+        assert stored(db, select(predictions)) == []
+        assert stored(db, select(intake_positions)) == []
 
     def test_a_topic_that_was_created_anew_is_not_skipped_over(self, db: Database, apply_to: Apply) -> None:
         apply_to(an_arrival([a_prediction_event(1)]))
