@@ -23,7 +23,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from errata.errors import Behind, Malformed, Stop
 from errata.events import Event, FeedbackData, PredictionData, VocData
@@ -147,11 +147,11 @@ def sweep_orphans(
 
     Looks at feedback stored in the last `lookback_us`, or at all of it if None.
     """
-    orphans = _orphans().join(predictions, predictions.c.id == feedback.c.prediction_id)
+    missed = _missed()
     if lookback_us is not None:
-        orphans = orphans.where(feedback.c.stored_us >= now_us - lookback_us)
+        missed = missed.where(feedback.c.stored_us >= now_us - lookback_us)
     with db.read() as c:
-        ids = list(c.scalars(orphans.distinct().limit(_SWEEP_AT_ONCE)))
+        ids = list(c.scalars(missed.distinct().limit(_SWEEP_AT_ONCE)))
     if not ids:
         return 0
     with db.write() as c:
@@ -164,6 +164,28 @@ def sweep_orphans(
 def count_orphans(c: Connection) -> int:
     """How many predictions have feedback that waits for them: not stored, or not paired by a sweep yet."""
     return c.scalar(select(func.count()).select_from(_orphans().distinct().subquery())) or 0
+
+
+def _missed() -> Select[str]:
+    """Stored predictions with feedback that should count and does not.
+
+    They may have an outcome all the same: of feedback that was there before them, while a later one was just coming.
+    """
+    p, f, o = predictions.c, feedback.c, outcomes.c
+    delay_us = f.time_us - p.time_us
+    return (
+        select(f.prediction_id)
+        .join(predictions, p.id == f.prediction_id)
+        .outerjoin(outcomes, o.prediction_id == f.prediction_id)
+        .where(f.who_kind == COUNTED)
+        .where(
+            or_(
+                o.prediction_id.is_(None),
+                delay_us > o.delay_us,
+                and_(delay_us == o.delay_us, f.id > o.feedback_id),
+            )
+        )
+    )
 
 
 def _orphans() -> Select[str]:

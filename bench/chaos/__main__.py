@@ -26,6 +26,8 @@ def main(arguments: Sequence[str]) -> int:
     seed = options.seed if options.seed is not None else secrets.randbits(31)
     databases = ("sqlite", "postgresql") if options.database == "both" else (options.database,)
     plans = plan_campaign(seed, options.kills, options.pauses, options.restores, databases)
+    if options.cell is not None:
+        plans = [plan for plan in plans if plan.seed == options.cell]
     control = plan_control(seed)
     options.directory.mkdir(parents=True, exist_ok=True)
     schedule = options.directory / f"schedule-{seed}.json"
@@ -146,6 +148,7 @@ def _read(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--database", choices=["both", "sqlite", "postgresql"], default="both")
     parser.add_argument("--at-once", type=int, default=4, help="cells that run side by side")
+    parser.add_argument("--cell", type=int, help="only the cell with this seed, as it is in the schedule")
     parser.add_argument("--directory", type=Path, default=Path("var/chaos"))
     options = parser.parse_args(arguments)
     options.pauses = options.kills // 10 if options.pauses is None else options.pauses

@@ -65,6 +65,8 @@ class CellReport:
     dead_letters_wrong: int = 0
     ledger_wrong: int = 0
     verify_differences: int = 0
+    #: The first of them.
+    differences: list[str] = field(default_factory=list)
     swept: int = 0
     pauses: int = 0
     restores: int = 0
@@ -535,7 +537,7 @@ class Cell:
         found = verify(self._db, _MENDED).differences
         judged = self._expected.judge(observe(self._db))
         report = self._report
-        report.verify_differences = len(found)
+        report.verify_differences, report.differences = len(found), found[:20]
         report.sent, report.lost, report.double = judged.sent, judged.lost, judged.double
         report.wrong_windows = judged.wrong_windows
         report.dead_letters = self._expected.n_dead()

@@ -36,6 +36,8 @@ from tests.servers import fresh_postgres_database
 from tests.storage.conftest import MODELS, Apply
 
 FEEDBACK = "errata.feedback"
+#: What the proof says of a feedback that a test has put there by itself.
+LEDGER_KNOWS_NOTHING_OF_IT = "3 events are stored, but the ledger says 2 were new"
 
 
 def window(db: Database, slice_name: str = "all") -> Window:
@@ -359,6 +361,32 @@ class TestFaults:
         apply_to(an_arrival([a_prediction_event(1)]))
         self.store_feedback_unpaired(db)
         assert counts(window(db)) == (1, 0, 0, 0)
+        assert sweep_orphans(db, MODELS, START_US) == 1
+        assert sweep_orphans(db, MODELS, START_US) == 0
+        assert counts(window(db)) == (1, 1, 0, 0)
+
+    @pytest.mark.parametrize("number", [1000, 1002])
+    def test_a_feedback_that_missed_its_prediction_is_swept_though_there_is_an_outcome(
+        self, db: Database, apply_to: Apply, number: int
+    ) -> None:
+        """An earlier feedback waited for the prediction, while a later one was coming at the same moment."""
+        apply_to(an_arrival([a_feedback_event(number, action="accept")], topic=FEEDBACK))
+        apply_to(an_arrival([a_prediction_event(1)]))
+        self.store_feedback_unpaired(db)
+        # At equal times the id decides.
+        later_counts = number < 1001
+        assert sweep_orphans(db, MODELS, START_US) == int(later_counts)
+        assert sweep_orphans(db, MODELS, START_US) == 0
+        assert counts(window(db)) == ((1, 1, 0, 0) if later_counts else (1, 0, 1, 0))
+        assert verify(db, MODELS).differences == [LEDGER_KNOWS_NOTHING_OF_IT]
+
+    def test_a_later_feedback_that_missed_its_prediction_is_swept_though_there_is_an_outcome(
+        self, db: Database, apply_to: Apply
+    ) -> None:
+        early = a_feedback_event(9000, action="accept", time_us=START_US)
+        apply_to(an_arrival([early], topic=FEEDBACK))
+        apply_to(an_arrival([a_prediction_event(1)]))
+        self.store_feedback_unpaired(db)
         assert sweep_orphans(db, MODELS, START_US) == 1
         assert sweep_orphans(db, MODELS, START_US) == 0
         assert counts(window(db)) == (1, 1, 0, 0)
