@@ -12,12 +12,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from sqlalchemy import Engine, event
 
 from bench.chaos.failpoints import Failpoints
@@ -214,13 +214,15 @@ def _fill_disk_on_demand(sign: Path) -> None:
 
 def import_everything() -> None:
     """Import what the processes need, so that the forked ones need not."""
-    import errata.command.compose
-    import labeling.orders
-    import storage.intake
-    import storage.verify
-    import streams.driver
-    import streams.outbox
-    import streams.watching
-    import streams.worker  # noqa: F401
-
-    msgspec.json.encode(Settings())
+    for name in (
+        "errata.command.compose",
+        "errata.command.replaying",
+        "labeling.orders",
+        "storage.intake",
+        "storage.verify",
+        "streams.outbox",
+        "streams.watching",
+        "streams.worker",
+        "bench.chaos.naive",
+    ):
+        import_module(name)

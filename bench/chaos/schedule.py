@@ -72,20 +72,19 @@ def plan_campaign(
 ) -> list[CellPlan]:
     """The cells of a campaign. The same arguments give the same plan."""
     rng = Random(seed)
-    n_cells = max(1, -(-kills // KILLS_PER_CELL))
-    plans = []
-    for number in range(n_cells):
-        plans.append(
-            _plan_cell(
-                rng.getrandbits(32),
-                databases[number % len(databases)],
-                kills=_share(kills, n_cells, number),
-                pauses=_share(pauses, n_cells, number),
-                restores=_share(restores, n_cells, number),
-                measures_failover=number % 5 == 4,
-            )
+    # Each database has its turn, however few the kills are.
+    n_cells = max(1, -(-kills // KILLS_PER_CELL), min(len(databases), kills // 4))
+    return [
+        _plan_cell(
+            rng.getrandbits(32),
+            databases[number % len(databases)],
+            kills=_share(kills, n_cells, number),
+            pauses=_share(pauses, n_cells, number),
+            restores=_share(restores, n_cells, number),
+            measures_failover=number % 5 == 4,
         )
-    return plans
+        for number in range(n_cells)
+    ]
 
 
 def plan_control(seed: int) -> CellPlan:

@@ -51,7 +51,9 @@ TOPICS = (PREDICTIONS, FEEDBACK)
 BATCH_RECORDS = 4
 
 PREDICTED = [
-    a_prediction_event(number, output=output, version=version, time_us=START_US + minute * MINUTE_US, tags=tags)
+    a_prediction_event(
+        number, output=output, version=version, time_us=START_US + minute * MINUTE_US, tags=tags
+    )
     for number, (output, version, minute, tags) in enumerate(
         [("4111", "1", 0, {}), ("4112", "1", 0, {"device": "ios"}), ("", "2", 1, {"device": "ios"})], start=1
     )
