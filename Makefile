@@ -11,7 +11,7 @@ INSTALLED := .venv/installed
 .PHONY: help .venv demo up test check lint format types imports schemas migrate lock screenshots clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv: $(INSTALLED)  ## Install Errata and everything it needs into .venv (the other targets do this by themselves)
 
@@ -66,3 +66,14 @@ screenshots: $(INSTALLED)  ## Take pictures of the dashboard of a running demo i
 clean:  ## Remove what was made: .venv, caches and the demo's data (the database in var/ stays)
 	rm -rf .venv build dist var/demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: chaos chaos-model
+KILLS ?= 50
+STEPS ?= 100000
+
+chaos: $(INSTALLED)  ## Kill real workers KILLS=50 times under every fault, and judge what they stored; SEED=, PAUSES=, RESTORES=, DATABASE=
+	$(BIN)/python -m bench.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(PAUSES),--pauses $(PAUSES)) \
+		$(if $(RESTORES),--restores $(RESTORES)) $(if $(DATABASE),--database $(DATABASE))
+
+chaos-model: $(INSTALLED)  ## Run random histories of the real consumer and transaction beside a plain count, STEPS=100000 steps
+	$(BIN)/python -m tests.end_to_end.history --steps $(STEPS)

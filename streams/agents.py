@@ -7,8 +7,8 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from errata.errors import Behind, Unavailable

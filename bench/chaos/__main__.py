@@ -16,7 +16,7 @@ from typing import Any
 from bench.chaos.cell import CellReport, run_cell
 from bench.chaos.databases import PostgresServer
 from bench.chaos.processes import Starter, import_everything
-from bench.chaos.schedule import CellPlan, plan_campaign, plan_control
+from bench.chaos.schedule import DATABASES, CellPlan, Database, plan_campaign, plan_control
 from errata.command.processes import raising_on_sigterm
 
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run a campaign; 0 if every promise was kept and the control failed."""
     options = _read(arguments)
     seed = options.seed if options.seed is not None else secrets.randbits(31)
-    databases = ("sqlite", "postgresql") if options.database == "both" else (options.database,)
+    databases: tuple[Database, ...] = DATABASES if options.database == "both" else (options.database,)
     plans = plan_campaign(seed, options.kills, options.pauses, options.restores, databases)
     if options.cell is not None:
         plans = [plan for plan in plans if plan.seed == options.cell]

@@ -283,44 +283,52 @@ class Cell:
         """Let a trouble begin, and note when and how it ends."""
         self._report.troubles[trouble.kind] = self._report.troubles.get(trouble.kind, 0) + 1
         until = time.monotonic() + trouble.lasts_seconds
-        proxy = self._database.proxy
+        database = self._database
         match trouble.kind:
             case "pause":
                 self._pause(self._slots[trouble.slot], until)
             case "backup":
-                self._database.back_up()
-            case "restore":
-                for slot in self._slots:
-                    slot.kill()
-                self._database.restore()
-                self._report.restores += 1
-            case "restore while running":
-                self._database.restore()
-                self._report.restores += 1
-            case "broker reset":
-                self._be_silent()
-                self._broker_proxy.reset()
-                self._undo.append((until, self._be_loud))
-            case "broker black hole":
-                self._be_silent()
-                self._broker_proxy.swallow()
-                self._undo.append((until, self._be_loud))
-            case "database reset" if proxy is not None:
-                proxy.reset()
-            case "database black hole" if proxy is not None:
-                proxy.swallow()
-                self._undo.append((until, proxy.pass_on))
+                database.back_up()
+            case "restore" | "restore while running":
+                self._restore(while_running=trouble.kind == "restore while running")
+            case "broker reset" | "broker black hole":
+                self._cut_off_broker(trouble.kind == "broker black hole", until)
+            case "database reset" | "database black hole":
+                assert database.proxy is not None
+                if trouble.kind == "database reset":
+                    database.proxy.reset()
+                else:
+                    database.proxy.swallow()
+                    self._undo.append((until, database.proxy.pass_on))
             case "database stopped":
-                self._database.stop()
-                self._undo.append((until, self._database.start))
+                database.stop()
+                self._undo.append((until, database.start))
             case "backend killed":
-                self._database.kill_backend()
+                database.kill_backend()
             case "disk full":
                 sign = self._directory / "disk full"
                 sign.touch()
                 self._undo.append((until, sign.unlink))
             case _:
                 raise RuntimeError(f"nobody knows the trouble {trouble.kind}")
+
+    def _restore(self, *, while_running: bool) -> None:
+        """Put the last backup in the place of the database."""
+        if not while_running:
+            for slot in self._slots:
+                slot.kill()
+        self._database.restore()
+        self._report.restores += 1
+
+    def _cut_off_broker(self, swallow: bool, until: float) -> None:
+        """Send nothing meanwhile; before, the broker acknowledges everything, so that no retry repeats a record."""
+        self._note_acknowledged()
+        self._is_silent = True
+        if swallow:
+            self._broker_proxy.swallow()
+        else:
+            self._broker_proxy.reset()
+        self._undo.append((until, self._be_loud))
 
     def _pause(self, slot: Slot, until: float) -> None:
         """Stop a worker for longer than its session lasts, and let it go on as if nothing had happened."""
@@ -338,11 +346,6 @@ class Cell:
                     os.kill(pid, signal.SIGCONT)
 
         self._undo.append((until, go_on))
-
-    def _be_silent(self) -> None:
-        """Send nothing, after the broker has acknowledged everything, so that no retry repeats a record."""
-        self._note_acknowledged()
-        self._is_silent = True
 
     def _be_loud(self) -> None:
         self._broker_proxy.pass_on()

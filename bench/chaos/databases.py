@@ -73,9 +73,11 @@ class SqliteDatabase:
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:
-    with closing(sqlite3.connect(source, timeout=_WAIT_SECONDS)) as from_:
-        with closing(sqlite3.connect(target, timeout=_WAIT_SECONDS)) as to:
-            from_.backup(to)
+    with (
+        closing(sqlite3.connect(source, timeout=_WAIT_SECONDS)) as from_,
+        closing(sqlite3.connect(target, timeout=_WAIT_SECONDS)) as to,
+    ):
+        from_.backup(to)
 
 
 class PostgresServer:
@@ -174,8 +176,8 @@ class PostgresDatabase:
     def kill_backend(self) -> None:
         """Kill the process of one connection of a worker, which makes the server recover."""
         rows = self._server.execute(
-            "SELECT pid FROM pg_stat_activity "
-            f"WHERE datname = '{self._name}' AND application_name = 'errata' ORDER BY pid LIMIT 1"
+            f"SELECT pid FROM pg_stat_activity WHERE datname = '{self._name}' "  # noqa: S608 - our own name
+            "AND application_name = 'errata' ORDER BY pid LIMIT 1"
         )
         for (pid,) in rows:
             with suppress(ProcessLookupError):

@@ -127,10 +127,11 @@ def _run_worker(start: Start) -> int:
     import streams.driver
     import streams.worker
     from errata.command import compose
+    from errata.command.session import now_us
 
     failpoints = _arm(start)
     run_worker = streams.worker.run_worker
-    now_us, skew_us = compose.now_us, int(start.life.skew_seconds * 1_000_000)
+    skew_us = int(start.life.skew_seconds * 1_000_000)
 
     def run_watched(settings: Settings, *, store_run: Callable[[Any], None], **kwargs: Any) -> int:
         def store_and_perhaps_die(run: Any) -> None:
@@ -140,7 +141,7 @@ def _run_worker(start: Start) -> int:
 
         return run_worker(settings, store_run=store_and_perhaps_die, **kwargs)
 
-    compose.now_us = lambda: now_us() + skew_us
+    compose.now_us = lambda: now_us() + skew_us  # type: ignore[attr-defined]
     storage.intake.sweep_orphans = failpoints.scoped("sweep", storage.intake.sweep_orphans)
     streams.worker.run_worker = run_watched
     failpoints.watch_kafka(streams.driver.ConsumerThread)
@@ -162,7 +163,7 @@ def _run_replay(start: Start) -> int:
         outlet.wait()
         failpoints.reach("replay: after sending")
 
-    replaying.Outlet.send = send_and_perhaps_die  # type: ignore[method-assign]
+    replaying.Outlet.send = send_and_perhaps_die  # type: ignore[assignment,method-assign]
     database = open_database(start.settings.database.url)
     with failpoints.within("replay"):
         replaying.replay_dead_letters(start.settings, database, reason=None, limit=10_000, now_us=now_us())

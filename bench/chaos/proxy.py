@@ -4,8 +4,12 @@ import asyncio
 import socket
 import struct
 import threading
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 #: An abort instead of a farewell.
 _LINGER = struct.pack("ii", 1, 0)
@@ -45,7 +49,7 @@ class Proxy:
         self._thread.join()
         self._loop.close()
 
-    def _call(self, coroutine):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
 
     async def _listen(self) -> asyncio.Server:

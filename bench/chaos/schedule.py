@@ -24,6 +24,7 @@ KILLS_PER_CELL: Final = 20
 _CLOCK_SKEWS: Final = (0.0, 0.0, 0.0, -3600.0, 3600.0)
 
 Database = Literal["sqlite", "postgresql"]
+DATABASES: Final[tuple[Database, ...]] = ("sqlite", "postgresql")
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ def _feedback(rng: Random, prediction: Event, shown: str, time_us: int) -> Event
             action=action,  # type: ignore[arg-type]
             corrected=corrected if action == "edit" else None,
             display_ms=rng.choice([None, rng.randrange(900_000) / 1000]),
-            who=Who(kind=rng.choice(["user", "user", "user", "annotator"])),  # type: ignore[arg-type]
+            who=Who(kind=rng.choice(["user", "user", "user", "annotator"])),
         ),
     )
 

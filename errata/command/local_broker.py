@@ -12,9 +12,7 @@ from errata.settings import Broker
 from errata.topics import check_broker
 
 
-def start_local_broker(
-    port: int, log: Path, advertised_port: int | None = None
-) -> subprocess.Popen[bytes]:
+def start_local_broker(port: int, log: Path, advertised_port: int | None = None) -> subprocess.Popen[bytes]:
     """Start Tansu on 127.0.0.1:`port`, appending what it says to `log`; the caller waits for it and stops it.
 
     Clients are told to come to `advertised_port`, where a proxy listens, if it is given. It leads a process group of

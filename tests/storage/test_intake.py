@@ -245,7 +245,7 @@ class TestRepetition:
 
     def test_a_hole_before_a_run_is_not_skipped_over(self, db: Database, apply_to: Apply) -> None:
         apply_to(an_arrival([a_prediction_event(1)]))
-        with pytest.raises(Behind, match="stored up to offset 1 only.*was the database restored"):
+        with pytest.raises(Behind, match=r"stored up to offset 1 only.*was the database restored"):
             apply_to(an_arrival([a_prediction_event(2)], first_offset=10))
         assert len(stored(db, select(predictions))) == 1
         assert verify(db, MODELS).differences == []

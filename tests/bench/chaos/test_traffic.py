@@ -19,7 +19,7 @@ def test_a_seed_gives_the_same_traffic_again():
 def test_a_record_holds_what_is_said_of_it():
     for record in RECORDS:
         decoded = decode_record(record.headers, record.value)
-        found = {position: event for position, event in decoded.events}
+        found: dict[int, Event | str] = dict(decoded.events)
         found |= {refused.position: refused.reason for refused in decoded.refused}
         told = dict(enumerate(record.holds))
         # That a time is in the future, only the worker can tell, which has a clock.
