@@ -48,7 +48,7 @@ from tests.streams.fake_kafka import Broker, Process, Record
 MODELS = {MODEL: Model(task=Task(kind="text"))}
 TOPICS = (PREDICTIONS, FEEDBACK)
 #: Records of a run: few, so that a history has many runs.
-BATCH_RECORDS = 4
+BATCH_RECORDS = 2
 
 PREDICTED = [
     a_prediction_event(
@@ -88,6 +88,16 @@ GIVEN = [
 #: What a record may hold: events, and the reason of what is malformed with its bytes.
 MALFORMED = {"wrong_type": b"null", "missing_attribute": b"{}", "broken_json": b"tru"}
 HOLDINGS: list[Held] = [*PREDICTED, *GIVEN, *MALFORMED, a_prediction_event(9, model="newcomer")]
+
+
+#: The topic, the partition, the offsets left out before it, and what it holds.
+RECORDS = st.tuples(
+    st.integers(0, 1),
+    st.integers(0, 2),
+    st.sampled_from([0, 0, 0, 1, 3]),
+    st.lists(st.sampled_from(range(len(HOLDINGS))), min_size=1, max_size=4),
+)
+CHOICES = st.lists(st.integers(0, 5), min_size=1, max_size=6)
 
 
 class Log(Broker):
@@ -130,13 +140,15 @@ class IntakeHistory(RuleBasedStateMachine):
     #: Over all histories of this process.
     n_steps = 0
 
-    @initialize()
-    def begin(self):
+    def __init__(self):
+        super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="errata-history-"))
         self.file, self.copy = self.directory / "errata.db", self.directory / "copy.db"
         shutil.copy(empty_database(), self.file)
         self.db = open_quickly(self.file)
-        self.has_copy = False
+        self.has_copy = self.was_restored = False
+        #: Whether a run was given up, which only happens before partitions are given up.
+        self.gave_up = False
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.partitions = [(topic, number) for topic in TOPICS for number in range(2)]
@@ -150,20 +162,25 @@ class IntakeHistory(RuleBasedStateMachine):
         self.share(dict.fromkeys(self.partitions, 0))
 
     def new_process(self) -> Process:
-        process = Process(self.log, Storing(self.db, self.log), Settings(worker=Worker(batch_records=4)))
+        process = Process(
+            self.log, Storing(self.db, self.log), Settings(worker=Worker(batch_records=BATCH_RECORDS))
+        )
         process.thread.records_per_fetch = BATCH_RECORDS
         return process
 
     def share(self, owners: dict[Partition, int]) -> None:
         """Give each partition to its owner; the others give it up first."""
-        self.owners = owners
+        self.owners, self.gave_up = owners, False
         for number, process in enumerate(self.processes):
-            # What an agent has in hand is stored late; what waits is forgotten.
-            in_hand = self.handed_out[number][:1]
-            self.late += [message.run for message in in_hand]
-            self.handed_out[number], self.stored[number] = [], []
+            self.let_go(number)
             owned = [each for each, owner in owners.items() if owner == number]
             self.loop.run_until_complete(process.assign(owned))
+
+    def let_go(self, number: int) -> None:
+        """What agents have in hand is stored late, the oldest run of each topic; what waits is forgotten."""
+        in_hand = {message.topic: message.run for message in reversed(self.handed_out[number])}
+        self.late += in_hand.values()
+        self.handed_out[number], self.stored[number] = [], []
 
     def store_run(self, run: FetchedRun) -> None:
         apply(
@@ -177,35 +194,47 @@ class IntakeHistory(RuleBasedStateMachine):
 
     # Rules.
 
-    @rule(
-        place=st.tuples(st.integers(0, 1), st.integers(0, 2)),
-        gap=st.sampled_from([0, 0, 0, 1, 3]),
-        held=st.lists(st.sampled_from(range(len(HOLDINGS))), min_size=1, max_size=5),
-    )
-    def produce(self, place, gap, held):
-        partition = (TOPICS[place[0]], place[1])
-        if partition in self.partitions:
-            self.log.hold(partition, gap, [HOLDINGS[each] for each in held])
+    @initialize(records=st.lists(RECORDS, min_size=4, max_size=12))
+    def produce_first(self, records):
+        self.produce(records)
 
-    @rule(number=st.integers(0, 1))
-    def fetch(self, number):
-        self.handed_out[number] += self.loop.run_until_complete(self.processes[number].fetch())
+    @rule(records=st.lists(RECORDS, min_size=1, max_size=8))
+    def produce(self, records):
+        for topic, number, gap, held in records:
+            partition = (TOPICS[topic], number)
+            if partition in self.partitions:
+                self.log.hold(partition, gap, [HOLDINGS[each] for each in held])
+
+    @rule()
+    def fetch(self):
+        for number, process in enumerate(self.processes):
+            self.handed_out[number] += self.loop.run_until_complete(process.fetch())
 
     @rule(number=st.integers(0, 1))
     def cancel_a_fetch_whose_thread_goes_on(self, number):
         thread = self.processes[number].thread
         self.loop.run_until_complete(thread.getmany(thread.assignment(), 0))
 
-    @rule(number=st.integers(0, 1), choice=st.integers(0, 5))
-    def store(self, number, choice):
-        """An agent takes the next run of a partition."""
-        waiting = self.handed_out[number]
-        partitions = sorted({(each.topic, each.partition) for each in waiting})
-        if partitions:
-            partition = partitions[choice % len(partitions)]
-            message = next(each for each in waiting if (each.topic, each.partition) == partition)
-            waiting.remove(message)
-            self.store_message(number, message)
+    @precondition(lambda self: any(self.handed_out))
+    @rule(choices=CHOICES)
+    def store(self, choices):
+        """Agents take the next runs of their partitions."""
+        for choice in choices:
+            first = {
+                (message.topic, message.partition): (number, message)
+                for number, waiting in enumerate(self.handed_out)
+                for message in reversed(waiting)
+            }
+            if first:
+                number, message = first[sorted(first)[choice % len(first)]]
+                self.handed_out[number].remove(message)
+                self.store_message(number, message)
+
+    @precondition(lambda self: any(self.handed_out))
+    @rule(choices=CHOICES)
+    def fetch_and_store(self, choices):
+        self.fetch()
+        self.store(choices)
 
     def store_message(self, number, message):
         try:
@@ -215,24 +244,25 @@ class IntakeHistory(RuleBasedStateMachine):
         else:
             self.stored[number].append(message)
 
-    @rule(number=st.integers(0, 1), choice=st.integers(0, 5))
-    def give_up(self, number, choice):
+    @precondition(lambda self: any(self.handed_out))
+    @rule(choices=CHOICES)
+    def give_up(self, choices):
         """The database was away for the whole time of draining."""
-        waiting = self.handed_out[number]
-        if waiting:
-            self.processes[number].consumer.run_given_up(waiting.pop(choice % len(waiting)))
+        self.gave_up = True
+        for number, waiting in enumerate(self.handed_out):
+            for choice in choices[:2]:
+                if waiting:
+                    self.processes[number].consumer.run_given_up(waiting.pop(choice % len(waiting)))
 
-    @rule(number=st.integers(0, 1), choice=st.integers(0, 5))
-    def finish_any(self, number, choice):
-        stored = self.stored[number]
-        if stored:
-            self.processes[number].consumer.run_stored(stored.pop(choice % len(stored)))
-
-    @rule(number=st.integers(0, 1), fail=st.booleans())
-    def commit(self, number, fail):
-        process = self.processes[number]
-        process.thread.commits_fail = fail
-        self.loop.run_until_complete(process.consumer.commit())
+    @precondition(lambda self: any(self.stored))
+    @rule(choices=CHOICES, fail=st.booleans())
+    def finish_some_and_commit(self, choices, fail):
+        for number, process in enumerate(self.processes):
+            for choice in choices:
+                if self.stored[number]:
+                    process.consumer.run_stored(self.stored[number].pop(choice % len(self.stored[number])))
+            process.thread.commits_fail = fail
+            self.loop.run_until_complete(process.consumer.commit())
 
     @rule(owners=st.lists(st.integers(0, 1), min_size=6, max_size=6))
     def rebalance(self, owners):
@@ -242,18 +272,19 @@ class IntakeHistory(RuleBasedStateMachine):
     def kill_or_pause(self, number, is_paused):
         """Its partitions go to the other one; what it has in hand comes late, if it was only paused."""
         if is_paused:
-            self.late += [message.run for message in self.handed_out[number][:2]]
-        self.handed_out[number] = []
+            self.let_go(number)
+        self.handed_out[number], self.stored[number] = [], []
         self.processes[number] = self.new_process()
         self.share(dict.fromkeys(self.partitions, 1 - number))
 
     @precondition(lambda self: self.late)
-    @rule(choice=st.integers(0, 5))
-    def a_zombie_stores(self, choice):
+    @rule(choices=CHOICES)
+    def zombies_store(self, choices):
         """After whoever owns the partition now, or before."""
-        run = self.late.pop(choice % len(self.late))
-        with suppress(Behind):  # It asks to read again what is not its own any more.
-            self.store_run(run)
+        for choice in choices:
+            if self.late:
+                with suppress(Behind):  # It asks to read again what is not its own any more.
+                    self.store_run(self.late.pop(choice % len(self.late)))
 
     @rule()
     def back_up(self):
@@ -264,6 +295,7 @@ class IntakeHistory(RuleBasedStateMachine):
     @rule()
     def restore(self):
         """While the workers run."""
+        self.was_restored = True
         copy_database(self.copy, self.file)
 
     @rule()
@@ -316,7 +348,7 @@ class IntakeHistory(RuleBasedStateMachine):
     def everything_below_a_committed_offset_was_stored(self):
         """Until the database is restored, which takes back what was stored; then Kafka follows."""
         type(self).n_steps += 1
-        if not hasattr(self, "db") or self.has_copy or not self.log.committed:
+        if self.was_restored or not self.log.committed:
             return
         stored = stored_positions(self.db, list(self.log.committed))
         for partition, committed in self.log.committed.items():
@@ -324,8 +356,6 @@ class IntakeHistory(RuleBasedStateMachine):
 
     def teardown(self):
         """Progress: left alone, everything is stored, committed and right."""
-        if not hasattr(self, "db"):
-            return
         try:
             self.end_well()
         finally:
@@ -336,21 +366,23 @@ class IntakeHistory(RuleBasedStateMachine):
 
     def end_well(self):
         self.check()
-        self.share(dict.fromkeys(self.partitions, 0))
-        process = self.processes[0]
-        process.thread.commits_fail = False
+        if self.gave_up:
+            self.share(dict.fromkeys(self.partitions, 0))
         for _ in range(200):
-            self.fetch(0)
-            while self.handed_out[0]:
-                self.store_message(0, self.handed_out[0].pop(0))
-            while self.stored[0]:
-                process.consumer.run_stored(self.stored[0].pop())
+            self.fetch()
+            for number, process in enumerate(self.processes):
+                while self.handed_out[number]:
+                    self.store_message(number, self.handed_out[number].pop(0))
+                while self.stored[number]:
+                    process.consumer.run_stored(self.stored[number].pop())
             if self.is_all_stored():
                 break
         assert self.is_all_stored()
         self.check()
         assert verify(self.db, MODELS).differences == []
-        self.loop.run_until_complete(process.consumer.commit())
+        for process in self.processes:
+            process.thread.commits_fail = False
+            self.loop.run_until_complete(process.consumer.commit())
         for partition, committed in self.log.committed.items():
             assert committed <= self.log.offsets[partition][-1] + 1
 
