@@ -12,6 +12,7 @@ INSTALLED := .venv/installed
 
 help:
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv: $(INSTALLED)  ## Install Errata and everything it needs into .venv (the other targets do this by themselves)
 
@@ -84,3 +85,13 @@ $(BENCH): bench/intake/requirements.txt
 .PHONY: bench-client
 bench-client: $(INSTALLED)  ## Measure the client: microseconds a call, events a second, memory, beside kafka-python's send
 	$(BIN)/python -m bench.client
+.PHONY: chaos chaos-model
+KILLS ?= 50
+STEPS ?= 100000
+
+chaos: $(INSTALLED)  ## Kill real workers KILLS=50 times under every fault, and judge what they stored; SEED=, PAUSES=, RESTORES=, DATABASE=
+	$(BIN)/python -m bench.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(PAUSES),--pauses $(PAUSES)) \
+		$(if $(RESTORES),--restores $(RESTORES)) $(if $(DATABASE),--database $(DATABASE))
+
+chaos-model: $(INSTALLED)  ## Run random histories of the real consumer and transaction beside a plain count, STEPS=100000 steps
+	$(BIN)/python -m tests.end_to_end.history --steps $(STEPS)

@@ -212,6 +212,9 @@ def _judge_sqlite(error: sqlite3.Error) -> type[ErrataError]:
         return Malformed if isinstance(error, (sqlite3.InterfaceError, sqlite3.DataError)) else Stop
     if name.startswith(_SQLITE_DATA):
         return Malformed
+    if "no such savepoint" in str(error):
+        # A full disk ends the whole transaction, and going back to its savepoint finds none.
+        return Unavailable
     return Unavailable if name.startswith(_SQLITE_WAIT) else Stop
 
 

@@ -23,9 +23,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
-from errata.errors import Malformed, Stop
+from errata.errors import Behind, Malformed, Stop
 from errata.settings import Model
 from quality.windows import minute_of, sum_predictions
 from storage.database import Database, translated_errors
@@ -72,7 +72,7 @@ class Arrival:
     """A fetched run of records of one partition, decoded: the offsets `first_offset` <= … < `next_offset`.
 
     Every event that was in the records is in `events` or in `dead`. `topic_id` is Kafka's, "" where it has
-    none.
+    none. `begins` says that nothing of the partition was stored when its reader started with this run.
     """
 
     topic: str
@@ -83,6 +83,7 @@ class Arrival:
     n_records: int
     events: list[Placed]
     dead: list[DeadLetter]
+    begins: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,8 @@ def apply(
     What was applied before is left out; if all of it was, every count is 0. Runs of a partition are a chain: what
     the broker no longer has (retention, compaction) lies within a run, never between two (streams/driver.py).
 
-    Raises Unavailable (nothing was stored: wait and apply the same arrival again) and Stop (the topic was created
-    anew, so that its offsets mean other records; or the database is behind the reader, as after a restore).
+    Raises Unavailable (nothing was stored: wait and apply the same arrival again), Stop (the topic was created
+    anew, so that its offsets mean other records) and Behind (the database was restored: read from where it is).
     """
     if arrival.first_offset >= arrival.next_offset:
         return _account(arrival, n_new=0, dead=[])
@@ -156,11 +157,11 @@ def sweep_orphans(
 
     Looks at feedback stored in the last `lookback_us`, or at all of it if None.
     """
-    orphans = _orphans().join(predictions, predictions.c.id == feedback.c.prediction_id)
+    missed = _missed()
     if lookback_us is not None:
-        orphans = orphans.where(feedback.c.stored_us >= now_us - lookback_us)
+        missed = missed.where(feedback.c.stored_us >= now_us - lookback_us)
     with db.read() as c:
-        ids = list(c.scalars(orphans.distinct().limit(_SWEEP_AT_ONCE)))
+        ids = list(c.scalars(missed.distinct().limit(_SWEEP_AT_ONCE)))
     if not ids:
         return 0
     with db.write() as c:
@@ -173,6 +174,28 @@ def sweep_orphans(
 def count_orphans(c: Connection) -> int:
     """How many predictions have feedback that waits for them: not stored, or not paired by a sweep yet."""
     return c.scalar(select(func.count()).select_from(_orphans().distinct().subquery())) or 0
+
+
+def _missed() -> Select[str]:
+    """Stored predictions with feedback that should count and does not.
+
+    They may have an outcome all the same: of feedback that was there before them, while a later one was just coming.
+    """
+    p, f, o = predictions.c, feedback.c, outcomes.c
+    delay_us = f.time_us - p.time_us
+    return (
+        select(f.prediction_id)
+        .join(predictions, p.id == f.prediction_id)
+        .outerjoin(outcomes, o.prediction_id == f.prediction_id)
+        .where(f.who_kind == COUNTED)
+        .where(
+            or_(
+                o.prediction_id.is_(None),
+                delay_us > o.delay_us,
+                and_(delay_us == o.delay_us, f.id > o.feedback_id),
+            )
+        )
+    )
 
 
 def _orphans() -> Select[str]:
@@ -191,6 +214,8 @@ def _lock_position(c: Connection, arrival: Arrival, now_us: int) -> int:
     """The first offset of the partition that is not applied yet; nobody else applies it until we are done."""
     wanted = select(intake_positions).where(_is_position_of(arrival)).with_for_update()
     stored = c.execute(wanted).one_or_none()
+    if stored is None and not arrival.begins:
+        raise _behind(arrival, "nothing of it is stored")
     if stored is None:
         row = {"topic": arrival.topic, "partition": arrival.partition, "topic_id": arrival.topic_id}
         insert_new(c, intake_positions, [{**row, "next_offset": arrival.first_offset, "stored_us": now_us}])
@@ -202,11 +227,15 @@ def _lock_position(c: Connection, arrival: Arrival, now_us: int) -> int:
             f"If the old records are gone for good, delete its rows in intake_positions and start again"
         )
     if stored.next_offset < arrival.first_offset:
-        raise Stop(
-            f"{arrival.topic} {arrival.partition} is applied up to offset {stored.next_offset} only, but what came "
-            f"begins at {arrival.first_offset}: was the database restored? A new worker reads on from where it is"
-        )
+        raise _behind(arrival, f"it is stored up to offset {stored.next_offset} only")
     return int(stored.next_offset)
+
+
+def _behind(arrival: Arrival, found: str) -> Behind:
+    return Behind(
+        f"{arrival.topic} {arrival.partition}: {found}, but what came begins at {arrival.first_offset}: "
+        "was the database restored?"
+    )
 
 
 def _is_position_of(arrival: Arrival) -> ColumnElement[bool]:

@@ -48,6 +48,7 @@ def decode_run(run: FetchedRun, now_us: int) -> Arrival:
         n_records=len(run.records),
         events=[],
         dead=[],
+        begins=run.begins,
     )
     reader = _Reader(now_us)
     for record in run.records:
