@@ -72,6 +72,8 @@ _KEPT_BYTES: Final = 64 * 1024
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _END: Final = datetime(2101, 1, 1, tzinfo=UTC)
+_EARLIEST_US: Final = (_EARLIEST - _EPOCH) // timedelta(microseconds=1)
+_END_US: Final = (_END - _EPOCH) // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,7 @@ def is_source(text: str) -> bool:
     """Whether readers accept `text` as the source of events."""
     try:
         _source.decode(encode_json(text))
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
     return True
 
