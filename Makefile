@@ -11,7 +11,8 @@ INSTALLED := .venv/installed
 .PHONY: help .venv demo up test check lint format types imports schemas migrate lock screenshots clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv: $(INSTALLED)  ## Install Errata and everything it needs into .venv (the other targets do this by themselves)
 
@@ -63,10 +64,34 @@ screenshots: $(INSTALLED)  ## Take pictures of the dashboard of a running demo i
 	scripts/ensure_browser.sh $(BIN)
 	$(BIN)/python scripts/take_screenshots.py
 
-clean:  ## Remove what was made: .venv, caches and the demo's data (the database in var/ stays)
-	rm -rf .venv build dist var/demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## Remove what was made: .venv, .venv-bench, caches and the demo's data (the database in var/ stays)
+	rm -rf .venv .venv-bench build dist var/demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+.PHONY: bench-intake-profile
+bench-intake-profile: $(INSTALLED)  ## Where the time of the intake goes, per stage and event; EVENTS=n
+	$(BIN)/python -m bench.intake.profile
+
+BENCH := .venv-bench/installed
+
+.PHONY: bench-intake
+bench-intake: $(INSTALLED) $(BENCH)  ## The intake beside a bulk load, stock Faust, Quix Streams and Bytewax; EVENTS=n, FULL=1
+	@$(BIN)/python -m bench.intake
+
+$(BENCH): bench/intake/requirements.txt
+	@python=$$(scripts/find_python.sh); test -x .venv-bench/bin/python || "$$python" -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r bench/intake/requirements.txt
+	@touch $(BENCH)
 .PHONY: bench-client
 bench-client: $(INSTALLED)  ## Measure the client: microseconds a call, events a second, memory, beside kafka-python's send
 	$(BIN)/python -m bench.client
+.PHONY: chaos chaos-model
+KILLS ?= 50
+STEPS ?= 100000
+
+chaos: $(INSTALLED)  ## Kill real workers KILLS=50 times under every fault, and judge what they stored; SEED=, PAUSES=, RESTORES=, DATABASE=
+	$(BIN)/python -m bench.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(PAUSES),--pauses $(PAUSES)) \
+		$(if $(RESTORES),--restores $(RESTORES)) $(if $(DATABASE),--database $(DATABASE))
+
+chaos-model: $(INSTALLED)  ## Run random histories of the real consumer and transaction beside a plain count, STEPS=100000 steps
+	$(BIN)/python -m tests.end_to_end.history --steps $(STEPS)

@@ -1,1 +1,1 @@
-"""Benchmarks and campaigns: each prints its progress to standard error and one JSON object at the end."""
+"""Benchmarks and campaigns: what the figures in the documents were measured with."""

@@ -5,7 +5,8 @@ ErrataError
 ├── Unavailable    wait and retry: a part we depend on does not answer now
 └── Stop           stop: going on would lose or falsify data; a person has to act
     ├── SettingsError   a setting is wrong; the message names the key and the nearest right one
-    └── Fenced          another owner has taken over; this one must give up its work
+    ├── Fenced          another owner has taken over; this one must give up its work
+    └── Behind          what is stored ends before what came begins; who can must read again from what is stored
 """
 
 
@@ -36,3 +37,7 @@ class SettingsError(Stop):
 
 class Fenced(Stop):
     """Another owner has taken over; this one must give up its work."""
+
+
+class Behind(Stop):
+    """What is stored ends before what came begins, as after a restore: who can must read again from what is stored."""

@@ -70,8 +70,10 @@ _INTEGER_TOO_LARGE: Final = "an integer exceeds 64 bits: send it as a string"
 #: The part of a record that is too large which its dead letter keeps.
 _KEPT_BYTES: Final = 64 * 1024
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_EARLIEST_US: Final = 946_684_800_000_000
-_END_US: Final = 4_133_980_800_000_000  # The start of 2101.
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_END: Final = datetime(2101, 1, 1, tzinfo=UTC)
+_EARLIEST_US: Final = (_EARLIEST - _EPOCH) // timedelta(microseconds=1)
+_END_US: Final = (_END - _EPOCH) // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Decoded:
     refused: list[Refused]
 
 
-class _Envelope(Struct, frozen=True, tag_field="type"):
+class Envelope(Struct, frozen=True, tag_field="type"):
     """An event as the JSON format of CloudEvents writes it; attributes we do not use are ignored."""
 
     specversion: Literal["1.0"]
@@ -101,19 +103,19 @@ class _Envelope(Struct, frozen=True, tag_field="type"):
     time: Annotated[datetime, Meta(tz=True)]
 
 
-class _Prediction(_Envelope, frozen=True, tag=PREDICTION_V1):
+class _Prediction(Envelope, frozen=True, tag=PREDICTION_V1):
     data: PredictionData
 
 
-class _Feedback(_Envelope, frozen=True, tag=FEEDBACK_V1):
+class _Feedback(Envelope, frozen=True, tag=FEEDBACK_V1):
     data: FeedbackData
 
 
-class _Voc(_Envelope, frozen=True, tag=VOC_V1):
+class _Voc(Envelope, frozen=True, tag=VOC_V1):
     data: VocData
 
 
-_ENVELOPES: Final[dict[type[Data], Callable[..., _Envelope]]] = {
+_ENVELOPES: Final[dict[type[Data], Callable[..., Envelope]]] = {
     PredictionData: _Prediction,
     FeedbackData: _Feedback,
     VocData: _Voc,
@@ -201,7 +203,7 @@ def is_source(text: str) -> bool:
     """Whether readers accept `text` as the source of events."""
     try:
         _source.decode(encode_json(text))
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
     return True
 
@@ -221,7 +223,7 @@ _source: Final[msgspec.json.Decoder[str]] = msgspec.json.Decoder(
 _data: Final = {name: msgspec.json.Decoder(struct) for name, struct in TYPES.items()}
 
 #: What msgspec raises: its own errors are ValueErrors, and so is UnicodeDecodeError.
-_UNREADABLE: Final = (ValueError, RecursionError)
+UNREADABLE: Final = (ValueError, RecursionError)
 
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ATTRIBUTE: Final = re.compile(r"ce_[a-z0-9]+")
@@ -233,6 +235,7 @@ _SPACE: Final = re.compile(r"[ \t\r\n]*+")
 #: Finds where a JSON value ends, at the speed of C; what is in it is looked at later.
 _scanner: Final = json.JSONDecoder(strict=False, parse_int=len, parse_float=len)
 _DIGITS_AS_ZEROS: Final = bytes.maketrans(b"123456789", b"000000000")
+_LARGE: Final = (b"0" * 19, b"0e000", b"0e+000", b"0E000", b"0E+000")
 _CURLY_AS_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -243,43 +246,9 @@ def decode_record(headers: Headers, value: bytes | None) -> Decoded:
     One bad event of a batch is refused by itself. Only a batch whose array cannot be taken apart is refused
     whole, at position 0.
     """
-    try:
-        return _decode_record(headers, value)
-    except Malformed as error:
-        return Decoded([], [Refused(0, error.reason, error.detail, (value or b"")[:RECORD_BYTES])])
-
-
-def _decode_record(headers: Headers, value: bytes | None) -> Decoded:
-    if not value:
-        raise Malformed("empty_record", "the record has no value")
-    if len(value) > RECORD_BYTES:
-        detail = f"the record has {len(value)} bytes, at most {RECORD_BYTES} are read; send smaller batches"
-        return Decoded([], [Refused(0, "too_large", detail, value[:_KEPT_BYTES])])
-    named = _read_headers(headers)
-    content_type = named.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type == BATCH_TYPE:
-        return _decode_batch(value)
-    if content_type == STRUCTURED_TYPE:
-        return _decode_each([value])
-    if content_type.startswith("application/cloudevents"):
-        raise Malformed(
-            "wrong_content_type", f"{content_type} is not read: send {STRUCTURED_TYPE} or {BATCH_TYPE}"
-        )
-    return _decode_binary(named, content_type, value)
-
-
-def _decode_batch(value: bytes) -> Decoded:
-    try:
-        elements = [bytes(element) for element in _elements.decode(value)]
-    except _UNREADABLE:
-        # Something inside is not JSON. Its neighbours are saved by taking the array apart at its commas.
-        elements = _split_array(value)
-    if len(elements) > RECORD_EVENTS:
-        raise Malformed("too_large", f"the batch has more than {RECORD_EVENTS} events: send smaller batches")
-    return _decode_each(elements)
-
-
-def _decode_each(elements: Iterable[bytes]) -> Decoded:
+    elements = split_record(headers, value)
+    if isinstance(elements, Refused):
+        return Decoded([], [elements])
     decoded = Decoded([], [])
     for position, raw in enumerate(elements):
         try:
@@ -289,8 +258,46 @@ def _decode_each(elements: Iterable[bytes]) -> Decoded:
     return decoded
 
 
-def _decode_binary(headers: Mapping[str, str], content_type: str, value: bytes) -> Decoded:
-    """An event in binary mode, refused in the JSON format so that a dead letter is complete by itself."""
+def split_record(headers: Headers, value: bytes | None) -> list[bytes] | Refused:
+    """The events of a record of any mode, each in the JSON format of CloudEvents and not read yet. Never raises."""
+    try:
+        return _split_record(headers, value)
+    except Malformed as error:
+        return Refused(0, error.reason, error.detail, (value or b"")[:RECORD_BYTES])
+
+
+def _split_record(headers: Headers, value: bytes | None) -> list[bytes] | Refused:
+    if not value:
+        raise Malformed("empty_record", "the record has no value")
+    if len(value) > RECORD_BYTES:
+        detail = f"the record has {len(value)} bytes, at most {RECORD_BYTES} are read; send smaller batches"
+        return Refused(0, "too_large", detail, value[:_KEPT_BYTES])
+    named = _read_headers(headers)
+    content_type = named.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == BATCH_TYPE:
+        return _split_batch(value)
+    if content_type == STRUCTURED_TYPE:
+        return [value]
+    if content_type.startswith("application/cloudevents"):
+        raise Malformed(
+            "wrong_content_type", f"{content_type} is not read: send {STRUCTURED_TYPE} or {BATCH_TYPE}"
+        )
+    return _join_binary(named, content_type, value)
+
+
+def _split_batch(value: bytes) -> list[bytes]:
+    try:
+        elements = [bytes(element) for element in _elements.decode(value)]
+    except UNREADABLE:
+        # Something inside is not JSON. Its neighbours are saved by taking the array apart at its commas.
+        elements = _split_array(value)
+    if len(elements) > RECORD_EVENTS:
+        raise Malformed("too_large", f"the batch has more than {RECORD_EVENTS} events: send smaller batches")
+    return elements
+
+
+def _join_binary(headers: Mapping[str, str], content_type: str, value: bytes) -> list[bytes] | Refused:
+    """An event in binary mode in the JSON format, so that a dead letter is complete by itself."""
     attributes: dict[str, Any] = {
         name[3:]: attribute for name, attribute in headers.items() if _ATTRIBUTE.fullmatch(name)
     }
@@ -302,8 +309,8 @@ def _decode_binary(headers: Mapping[str, str], content_type: str, value: bytes) 
         _check_json(value)
     except Malformed as error:
         raw = encode_json({**attributes, "data": value[:_KEPT_BYTES].decode(errors="replace")})
-        return Decoded([], [Refused(0, error.reason, error.detail, raw)])
-    return _decode_each([encode_json({**attributes, "data": Raw(value)})])
+        return Refused(0, error.reason, error.detail, raw)
+    return [encode_json({**attributes, "data": Raw(value)})]
 
 
 def decode_event(raw: bytes) -> Event:
@@ -312,7 +319,7 @@ def decode_event(raw: bytes) -> Event:
         len(raw) <= INLINE_BYTES
         and raw.count(b"{") + raw.count(b"[") <= LEVELS
         and b"\\u0000" not in raw
-        and b"0000000000000000000" not in raw.translate(_DIGITS_AS_ZEROS)
+        and not has_large_number(raw)
     ):
         # Nothing here can break a limit, so the typed decoder alone decides: the way of nearly every event.
         try:
@@ -323,9 +330,36 @@ def decode_event(raw: bytes) -> Event:
                 time_us=_microseconds(envelope.time),
                 data=envelope.data,
             )
-        except _UNREADABLE:
+        except UNREADABLE:
             pass
     return _decode_carefully(raw)
+
+
+def is_plain(raw: bytes) -> bool:
+    """Whether an event in JSON can break no limit on sizes, levels and characters, whatever is in it.
+
+    Quick and strict: an event that is not plain may well be right. Numbers are left to `has_large_number`.
+    """
+    return (
+        len(raw) <= INLINE_BYTES
+        and raw.count(b"{") + raw.count(b"[") <= LEVELS
+        and b"\\u" not in raw
+        and (raw.isascii() or _is_utf8(raw))
+    )
+
+
+def has_large_number(text: bytes) -> bool:
+    """Whether JSON may hold a number beyond 64 bits: one with 19 digits in a row, or an exponent of three."""
+    digits = text.translate(_DIGITS_AS_ZEROS)
+    return any(pattern in digits for pattern in _LARGE)
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 # --- The careful way: the same answer, or the reason why there is none --------------------------------------
@@ -378,7 +412,7 @@ def _check_text(raw: bytes) -> None:
 def _check_json(raw: bytes) -> None:
     try:
         _anything.decode(raw)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         _explain_broken(raw, str(error))
     if _ESCAPED_NUL.search(raw):
         raise Malformed("nul_character", "a string contains a NUL character (\\u0000): strip it")
@@ -409,7 +443,7 @@ def _explain_broken(raw: bytes, complaint: str) -> NoReturn:
     except UnicodeEncodeError:
         detail = "a string contains half of a UTF-16 pair: send whole characters"
         raise Malformed("lone_surrogate", detail) from None
-    except _UNREADABLE:
+    except UNREADABLE:
         pass
     raise Malformed("broken_json", complaint)
 
@@ -460,15 +494,15 @@ def _read_time(attributes: Mapping[str, Raw]) -> int:
 
 
 def _microseconds(time: datetime) -> int:
-    """Microseconds since 1970, in integers because floats are not exact.
+    """Microseconds since 1970. Raises ValidationError outside the years 2000 to 2100."""
+    check_time(time)
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
-    Raises ValidationError outside the years 2000 to 2100.
-    """
-    since = time - _EPOCH
-    time_us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-    if not _EARLIEST_US <= time_us < _END_US:
+
+def check_time(time: datetime) -> None:
+    """Raise ValidationError outside the years 2000 to 2100."""
+    if not _EARLIEST <= time < _END:
         raise msgspec.ValidationError("the year is not in 2000 to 2100")
-    return time_us
 
 
 def _read_data(name: str, raw: Raw) -> Data:
@@ -482,7 +516,7 @@ def _read_data(name: str, raw: Raw) -> Data:
         )
     try:
         return _data[name].decode(encode_json(fields))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise Malformed("wrong_type", f"`data`: {error}") from None
 
 
@@ -563,7 +597,7 @@ def _find_end(text: str, start: int) -> int:
     """Where the comma or bracket is that ends the element of an array which starts at `start`."""
     try:
         after = _skip_space(text, _scanner.raw_decode(text, start)[1])
-    except _UNREADABLE:
+    except UNREADABLE:
         pass
     else:
         if text[after : after + 1] in (",", "]"):

@@ -5,12 +5,18 @@ feedback changes the outcome of a prediction, its window is restated by subtract
 new.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
+
+import numpy as np
+import numpy.typing as npt
 
 from quality.distances import PPM
-from quality.histogram import bucket_of
+from quality.histogram import LAST_BUCKET, ZERO_BUCKET, bucket_of, buckets_of
 from quality.outcomes import FeedbackFact
+
+IntArray = npt.NDArray[np.int64]
 
 MINUTE_US = 60_000_000
 
@@ -68,6 +74,44 @@ def of_outcome(fact: FeedbackFact | None) -> Contribution:
     )
 
 
+def sum_predictions(
+    latencies_us: Sequence[int | None], group_of: Sequence[int], n_groups: int
+) -> list[Contribution]:
+    """Return the sum of `of_prediction` over each group; `group_of` names the group of each prediction."""
+    groups = np.asarray(group_of, dtype=np.int64)
+    ones = np.ones(len(groups), dtype=np.int64)
+    served = _sum_buckets(latencies_us, ones, groups, n_groups)
+    return [
+        Contribution(n=n, served=counts)
+        for n, counts in zip(np.bincount(groups, minlength=n_groups).tolist(), served, strict=True)
+    ]
+
+
+def sum_outcomes(
+    facts: Sequence[FeedbackFact], signs: Sequence[int], group_of: Sequence[int], n_groups: int
+) -> list[Contribution]:
+    """Return the sum of `of_outcome` over each group, an outcome with the sign -1 being taken back."""
+    groups, weights = np.asarray(group_of, dtype=np.int64), np.asarray(signs, dtype=np.int64)
+    actions = np.array([fact.action for fact in facts], dtype="U6")
+    edited, accepted = actions == "edit", actions == "accept"
+    known = np.array([fact.distance_ppm is not None for fact in facts], dtype=bool)
+    distances = np.array([fact.distance_ppm or 0 for fact in facts], dtype=np.int64) * edited
+    columns = {
+        "n_edit": edited,
+        "n_accept": accepted,
+        "n_reject": actions == "reject",
+        "n_distance": accepted | (edited & known),
+        "distance_ppm": distances,
+        "distance_ppm_squares": distances**2 // PPM,
+    }
+    sums = {name: np.zeros(n_groups, dtype=np.int64) for name in columns}
+    for name, values in columns.items():
+        np.add.at(sums[name], groups, values * weights)
+    shown = _sum_buckets([fact.display_us for fact in facts], weights, groups, n_groups)
+    rows = zip(*(total.tolist() for total in sums.values()), shown, strict=True)
+    return [Contribution(**dict(zip(columns, row, strict=False)), shown=row[-1]) for row in rows]
+
+
 def add(a: Contribution, b: Contribution) -> Contribution:
     """Return a + b."""
     return add_all((a, b))
@@ -75,16 +119,15 @@ def add(a: Contribution, b: Contribution) -> Contribution:
 
 def add_all(parts: Iterable[Contribution]) -> Contribution:
     """Return the sum of all parts in one pass."""
-    sums = [0] * len(_SUMS)
-    served: dict[int, int] = {}
-    shown: dict[int, int] = {}
-    for part in parts:
-        for place, name in enumerate(_SUMS):
-            sums[place] += getattr(part, name)
-        for counts, added in ((served, part.served), (shown, part.shown)):
-            for bucket, count in added.items():
-                counts[bucket] = counts.get(bucket, 0) + count
-    return Contribution(**dict(zip(_SUMS, sums, strict=True)), served=_compact(served), shown=_compact(shown))
+    parts = list(parts)
+    if len(parts) == 1:
+        return parts[0]
+    sums = [sum(values) for values in zip(*map(_read_sums, parts), strict=True)] or [0] * len(_SUMS)
+    return Contribution(
+        **dict(zip(_SUMS, sums, strict=True)),
+        served=_merge(part.served for part in parts),
+        shown=_merge(part.shown for part in parts),
+    )
 
 
 def negate(a: Contribution) -> Contribution:
@@ -115,7 +158,29 @@ _SUMS = (
     "distance_ppm",
     "distance_ppm_squares",
 )
+_read_sums = attrgetter(*_SUMS)
 
 
-def _compact(counts: dict[int, int]) -> dict[int, int]:
-    return {bucket: count for bucket, count in counts.items() if count}
+def _sum_buckets(
+    values_us: Sequence[int | None], weights: IntArray, groups: IntArray, n_groups: int
+) -> list[dict[int, int]]:
+    """Return the histogram of each group, in which each value counts with its weight."""
+    known = np.array([value is not None for value in values_us], dtype=bool)
+    buckets = buckets_of(np.array([value for value in values_us if value is not None], dtype=np.int64))
+    width = LAST_BUCKET - ZERO_BUCKET + 1
+    places, which = np.unique(groups[known] * width + buckets - ZERO_BUCKET, return_inverse=True)
+    counts = np.zeros(len(places), dtype=np.int64)
+    np.add.at(counts, which, weights[known])
+    histograms: list[dict[int, int]] = [{} for _ in range(n_groups)]
+    for place, count in zip(places.tolist(), counts.tolist(), strict=True):
+        if count:
+            histograms[place // width][place % width + ZERO_BUCKET] = count
+    return histograms
+
+
+def _merge(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    merged: dict[int, int] = {}
+    for counts in histograms:
+        for bucket, count in counts.items():
+            merged[bucket] = merged.get(bucket, 0) + count
+    return {bucket: count for bucket, count in merged.items() if count}

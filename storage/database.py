@@ -151,7 +151,14 @@ def translated_errors() -> Iterator[None]:
     """Turn the errors of SQLAlchemy and the drivers into those of errata/errors.py."""
     try:
         yield
-    except (StatementError, PoolTimeout, UnicodeEncodeError, OverflowError) as error:
+    except (
+        StatementError,
+        PoolTimeout,
+        psycopg.Error,
+        sqlite3.Error,
+        UnicodeEncodeError,
+        OverflowError,
+    ) as error:
         raise translate(error) from error
 
 
@@ -160,24 +167,30 @@ def translate(error: Exception) -> ErrataError:
     if isinstance(error, (UnicodeEncodeError, OverflowError)):
         return Malformed("database_refused", f"a value does not fit into the database: {error}")
     if isinstance(error, DBAPIError):
-        origin = error.orig
-        detail = str(origin).strip().partition("\n")[0]
-        if isinstance(origin, psycopg.Error):
-            kind = _judge_postgres(origin, connection_lost=error.connection_invalidated)
-        elif isinstance(origin, sqlite3.Error):
-            kind = _judge_sqlite(origin)
-        else:
-            kind = Unavailable
-        if kind is Malformed:
-            return Malformed("database_refused", f"the database refused a value: {detail}")
-        if kind is Stop:
-            return Stop(
-                f"the database does not fit this version ({detail}): run `errata migrate` and look at its log"
-            )
-        return Unavailable(f"the database does not answer now: {detail}")
+        return _translate_origin(error.orig, connection_lost=error.connection_invalidated)
+    if isinstance(error, (psycopg.Error, sqlite3.Error)):
+        return _translate_origin(error, connection_lost=False)
     if isinstance(error, StatementError):
         return Malformed("database_refused", f"a value does not fit into the database: {error.orig or error}")
     return Unavailable(f"the database does not answer now: {error}")
+
+
+def _translate_origin(origin: BaseException | None, *, connection_lost: bool) -> ErrataError:
+    """The error for one of a driver's own."""
+    detail = str(origin).strip().partition("\n")[0]
+    if isinstance(origin, psycopg.Error):
+        kind = _judge_postgres(origin, connection_lost=connection_lost)
+    elif isinstance(origin, sqlite3.Error):
+        kind = _judge_sqlite(origin)
+    else:
+        kind = Unavailable
+    if kind is Malformed:
+        return Malformed("database_refused", f"the database refused a value: {detail}")
+    if kind is Stop:
+        return Stop(
+            f"the database does not fit this version ({detail}): run `errata migrate` and look at its log"
+        )
+    return Unavailable(f"the database does not answer now: {detail}")
 
 
 def _judge_postgres(error: psycopg.Error, *, connection_lost: bool) -> type[ErrataError]:
@@ -199,6 +212,9 @@ def _judge_sqlite(error: sqlite3.Error) -> type[ErrataError]:
         return Malformed if isinstance(error, (sqlite3.InterfaceError, sqlite3.DataError)) else Stop
     if name.startswith(_SQLITE_DATA):
         return Malformed
+    if "no such savepoint" in str(error):
+        # A full disk ends the whole transaction, and going back to its savepoint finds none.
+        return Unavailable
     return Unavailable if name.startswith(_SQLITE_WAIT) else Stop
 
 

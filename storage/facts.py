@@ -1,76 +1,188 @@
-"""Events as rows. What a service sent is kept as it was sent: values of any kind as JSON text."""
+"""Events as rows. What a service sent is kept as it was sent: values of any kind as the JSON that came, not read.
 
-from typing import Any
+A fact is an event as errata/events.py has it, with its values of any kind left as bytes. One call reads it;
+a whole run of records is then turned into columns at once.
+"""
 
-from errata.events import Event, FeedbackData, PredictionData, VocData
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from errata.events import (
+    FEEDBACK_V1,
+    PREDICTION_V1,
+    VOC_V1,
+    Event,
+    FeedbackData,
+    PredictionData,
+    VocData,
+    encode_json,
+)
+from errata.wire import Envelope
+from storage.insertion import Columns
 from storage.json_text import to_text, to_text_or_none
 
+_NULL: Final = Raw(b"null")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
-def prediction_row(event: Event, slices: list[str], shard: int, now_us: int) -> dict[str, Any]:
-    """The row of `predictions`."""
-    data = event.data
-    assert isinstance(data, PredictionData)
-    return {
+
+class UnreadPrediction(PredictionData, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """PredictionData with its values as JSON. Whoever reads it checks the tags, which are few in many events."""
+
+    output: Raw
+    input: Raw = _NULL
+    tags: Raw = Raw(b"{}")  # type: ignore[assignment]
+
+
+class UnreadFeedback(FeedbackData, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """FeedbackData with its correction as JSON."""
+
+    corrected: Raw = _NULL
+
+    def __post_init__(self) -> None:
+        """Refuse an edit without its corrected value."""
+        if self.action == "edit" and bytes(self.corrected) == b"null":
+            raise ValueError("an edit needs `corrected`")
+
+
+class Fact(Envelope, frozen=True, tag_field="type", gc=False):
+    """An event as it is stored."""
+
+    @property
+    def time_us(self) -> int:
+        """When it happened."""
+        return (self.time - _EPOCH) // _MICROSECOND
+
+
+class PredictionFact(Fact, frozen=True, tag=PREDICTION_V1, gc=False):
+    """A prediction as it is stored."""
+
+    data: UnreadPrediction
+
+
+class FeedbackFact(Fact, frozen=True, tag=FEEDBACK_V1, gc=False):
+    """A feedback as it is stored."""
+
+    data: UnreadFeedback
+
+
+class VocFact(Fact, frozen=True, tag=VOC_V1, gc=False):
+    """A comment as it is stored."""
+
+    data: VocData
+
+
+AnyFact = PredictionFact | FeedbackFact | VocFact
+
+#: Reads an event in the JSON format of CloudEvents that breaks no limit (errata.wire.is_plain).
+read_fact: Final = msgspec.json.Decoder(AnyFact).decode
+
+
+def fact_of(event: Event) -> AnyFact:
+    """The fact that a decoded event is."""
+    attributes: dict[str, Any] = {
+        "specversion": "1.0",
         "id": event.id,
-        "model": data.model,
-        "version": data.version,
-        "time_us": event.time_us,
-        "output": to_text(data.output),
-        "confidence": data.confidence,
-        "probabilities": to_text_or_none(data.probabilities),
-        "input": to_text_or_none(data.input),
-        "input_uri": data.input_uri,
-        "features": to_text_or_none(data.features),
-        "latency_us": _microseconds(data.latency_ms),
-        "tags": to_text(data.tags),
-        "slices": to_text(slices),
-        "subject": data.subject,
-        "session": data.session,
         "source": event.source,
-        "shard": shard,
-        "stored_us": now_us,
+        "time": _EPOCH + timedelta(microseconds=event.time_us),
+    }
+    fields = msgspec.structs.asdict(event.data)
+    if isinstance(event.data, PredictionData):
+        unread = {name: Raw(encode_json(fields[name])) for name in ("output", "input", "tags")}
+        return PredictionFact(**attributes, data=UnreadPrediction(**(fields | unread)))
+    if isinstance(event.data, FeedbackData):
+        fields["corrected"] = Raw(encode_json(fields["corrected"]))
+        return FeedbackFact(**attributes, data=UnreadFeedback(**fields))
+    return VocFact(**attributes, data=event.data)
+
+
+def encode_fact(fact: AnyFact) -> bytes:
+    """The event in the JSON format of CloudEvents, as it can be sent again; as Python writes it, if it has no JSON."""
+    try:
+        return encode_json(fact)
+    except (ValueError, OverflowError):
+        return repr(fact).encode("utf-8", "backslashreplace")
+
+
+def prediction_columns(
+    facts: Sequence[PredictionFact], times_us: Sequence[int], slices: Sequence[str], shard: int, now_us: int
+) -> Columns:
+    """Rows of `predictions`; `slices` are JSON."""
+    datas = [fact.data for fact in facts]
+    return {
+        "id": [fact.id for fact in facts],
+        "model": [data.model for data in datas],
+        "version": [data.version for data in datas],
+        "time_us": times_us,
+        "output": [str(data.output, "utf-8") for data in datas],
+        "confidence": [data.confidence for data in datas],
+        "probabilities": [to_text_or_none(data.probabilities) for data in datas],
+        "input": [_text_or_none(data.input) for data in datas],
+        "input_uri": [data.input_uri for data in datas],
+        "features": [to_text_or_none(data.features) for data in datas],
+        "latency_us": [_microseconds(data.latency_ms) for data in datas],
+        "tags": [str(data.tags, "utf-8") for data in datas],
+        "slices": slices,
+        "subject": [data.subject for data in datas],
+        "session": [data.session for data in datas],
+        "source": [fact.source for fact in facts],
+        "shard": [shard] * len(facts),
+        "stored_us": [now_us] * len(facts),
     }
 
 
-def feedback_row(event: Event, shard: int, now_us: int) -> dict[str, Any]:
-    """The row of `feedback`. A corrected value beside another action than `edit` is kept, and not counted."""
-    data = event.data
-    assert isinstance(data, FeedbackData)
+def feedback_columns(facts: Sequence[FeedbackFact], shard: int, now_us: int) -> Columns:
+    """Rows of `feedback`. A corrected value beside another action than `edit` is kept, and not counted."""
+    datas = [fact.data for fact in facts]
     return {
-        "id": event.id,
-        "prediction_id": data.prediction_id,
-        "action": data.action,
-        "corrected": to_text_or_none(data.corrected),
-        "time_us": event.time_us,
-        "display_us": _microseconds(data.display_ms),
-        "who_kind": data.who.kind,
-        "who_id": data.who.id,
-        "source": event.source,
-        "shard": shard,
-        "stored_us": now_us,
+        "id": [fact.id for fact in facts],
+        "prediction_id": [data.prediction_id for data in datas],
+        "action": [data.action for data in datas],
+        "corrected": [_text_or_none(data.corrected) for data in datas],
+        "time_us": times_of(facts),
+        "display_us": [_microseconds(data.display_ms) for data in datas],
+        "who_kind": [data.who.kind for data in datas],
+        "who_id": [data.who.id for data in datas],
+        "source": [fact.source for fact in facts],
+        "shard": [shard] * len(facts),
+        "stored_us": [now_us] * len(facts),
     }
 
 
-def voc_row(event: Event, now_us: int) -> dict[str, Any]:
-    """The row of `voc`, new and without a theme. Its text was masked before it came here."""
-    data = event.data
-    assert isinstance(data, VocData)
+def voc_columns(facts: Sequence[VocFact], now_us: int) -> Columns:
+    """Rows of `voc`, new and without a theme. Their text was masked before it came here."""
+    datas = [fact.data for fact in facts]
     return {
-        "id": event.id,
-        "text": data.text,
-        "rating": data.rating,
-        "channel": data.channel,
-        "language": data.language,
-        "time_us": event.time_us,
-        "prediction_id": data.prediction_id,
-        "model": data.model,
-        "tags": to_text(data.tags),
-        "subject": data.subject,
-        "status": "new",
-        "theme": None,
-        "source": event.source,
-        "stored_us": now_us,
+        "id": [fact.id for fact in facts],
+        "text": [data.text for data in datas],
+        "rating": [data.rating for data in datas],
+        "channel": [data.channel for data in datas],
+        "language": [data.language for data in datas],
+        "time_us": times_of(facts),
+        "prediction_id": [data.prediction_id for data in datas],
+        "model": [data.model for data in datas],
+        "tags": [to_text(data.tags) for data in datas],
+        "subject": [data.subject for data in datas],
+        "status": ["new"] * len(facts),
+        "theme": [None] * len(facts),
+        "source": [fact.source for fact in facts],
+        "stored_us": [now_us] * len(facts),
     }
+
+
+def times_of(facts: Sequence[AnyFact]) -> list[int]:
+    """When each happened, in microseconds since 1970."""
+    return [(fact.time - _EPOCH) // _MICROSECOND for fact in facts]
+
+
+def _text_or_none(value: Raw) -> str | None:
+    """JSON as text; null, which the database keeps as NULL, is None."""
+    text = str(value, "utf-8")
+    return None if text == "null" else text
 
 
 def _microseconds(milliseconds: float | None) -> int | None:

@@ -1,9 +1,12 @@
 """Many rows in few statements, the same on SQLite and PostgreSQL; a retry stores nothing twice."""
 
+import re
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+import psycopg
 from sqlalchemy import (
     BindParameter,
     Column,
@@ -12,16 +15,28 @@ from sqlalchemy import (
     Float,
     FromClause,
     Table,
+    Text,
     Uuid,
     bindparam,
+    cast,
     column,
     func,
     select,
+    type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
 Rows = Sequence[Mapping[str, Any]]
+
+#: Some rows of a table: each column's name with one value a row.
+Columns = Mapping[str, Sequence[Any]]
+
+_COPY_SIGNS: Final = re.compile(r"[\\\n\r\t]")
+_COPY_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+#: Where the five groups of a UUID are in its 32 digits, which is how SQLite keeps it.
+_UUID_PARTS: Final = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 
 #: Rows that one statement is given at most, so that neither side builds a statement of many megabytes.
 _ROWS_AT_ONCE: Final = 1000
@@ -33,25 +48,70 @@ def insert_new(c: Connection, table: Table, rows: Rows) -> None:
         _execute_insert(c, table, some, _ignore)
 
 
-def insert_unseen(c: Connection, table: Table, rows: Rows) -> set[str]:
-    """Insert those of `rows` whose `id` is not in `table` yet, in the order of ids, and return these ids.
+def insert_unseen(c: Connection, table: Table, columns: Columns) -> set[str]:
+    """Insert those rows whose `id` is not in `table` yet, in the order of ids, and return these ids.
 
-    Under PostgreSQL an id that another transaction is inserting is waited for.
+    No id may come twice in `columns`. Under PostgreSQL an id that another transaction is inserting is waited for,
+    and raises Malformed if that transaction commits: whoever tries again then sees it.
     """
-    unseen: set[str] = set()
-    for some in _portions(sorted(rows, key=lambda row: str(row["id"]))):
-        if c.dialect.name == "postgresql":
-            statement = _insert_arrays(table, some).on_conflict_do_nothing().returning(table.c.id)
-            unseen.update(c.scalars(statement))
-        else:
-            # The only writer may look first. SQLite inserts row by row, and RETURNING would make that slow.
-            ids = [row["id"] for row in some]
-            seen = set(c.scalars(select(table.c.id).where(is_one_of(c, table.c.id, ids))))
-            rest = [row for row in some if row["id"] not in seen]
-            if rest:
-                c.execute(sqlite.insert(table), rest)
-            unseen.update(row["id"] for row in rest)
-    return unseen
+    ids = columns["id"]
+    seen = set(c.scalars(select(as_text(c, table.c.id)).where(is_one_of(c, table.c.id, ids))))
+    order = sorted(
+        (place for place, id_ in enumerate(ids) if id_ not in seen) if seen else range(len(ids)),
+        key=ids.__getitem__,
+    )
+    chosen = columns if order == list(range(len(ids))) else take(columns, order)
+    insert_columns(c, table, chosen)
+    return set(chosen["id"])
+
+
+def insert_columns(c: Connection, table: Table, columns: Columns) -> None:
+    """Insert rows that are not in `table` yet, as fast as the database takes them: by COPY or by one statement.
+
+    Raises the driver's own errors (storage/database.py translates them).
+    """
+    if not len(next(iter(columns.values()))):
+        return
+    raw = c.connection.driver_connection
+    names = ", ".join(c.dialect.identifier_preparer.quote(name) for name in columns)
+    if c.dialect.name == "postgresql":
+        assert isinstance(raw, psycopg.Connection)
+        with raw.cursor() as cursor, cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
+            for text in copy_text(columns):
+                copy.write(text)
+        return
+    assert isinstance(raw, sqlite3.Connection)
+    values = [
+        [None if value is None else value.replace("-", "") for value in column]
+        if isinstance(table.c[name].type, Uuid)
+        else column
+        for name, column in columns.items()
+    ]
+    marks = ", ".join("?" * len(columns))
+    raw.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", zip(*values, strict=True))  # noqa: S608
+
+
+def take(columns: Columns, chosen: Sequence[int]) -> Columns:
+    """The rows at the places in `chosen`, in that order."""
+    return {name: [values[place] for place in chosen] for name, values in columns.items()}
+
+
+def copy_text(columns: Columns) -> Iterator[str]:
+    """Rows in the text format of PostgreSQL's COPY, some at a time, so that the server works meanwhile."""
+    written = [_copy_column(values) for values in columns.values()]
+    for start in range(0, len(written[0]), _ROWS_AT_ONCE):
+        rows = zip(*(values[start : start + _ROWS_AT_ONCE] for values in written), strict=True)
+        yield "".join(["\t".join(row) + "\n" for row in rows])
+
+
+def _copy_column(values: Sequence[Any]) -> list[str]:
+    written = ["\\N" if value is None else value if type(value) is str else repr(value) for value in values]
+    if not _COPY_SIGNS.search("".join([value for value in values if type(value) is str])):
+        return written
+    return [
+        text.translate(_COPY_ESCAPES) if type(value) is str else text
+        for value, text in zip(values, written, strict=True)
+    ]
 
 
 def put_rows(c: Connection, table: Table, rows: Rows) -> None:
@@ -62,8 +122,17 @@ def put_rows(c: Connection, table: Table, rows: Rows) -> None:
 
 def is_one_of(c: Connection, tested: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
     """Whether `tested` is among `values`, however many they are: they travel as one parameter."""
-    listed = list_keys(c, [tested], [(value,) for value in values])
-    return tested.in_(select(listed.c[tested.name]))
+    if not isinstance(tested.type, Uuid):
+        listed = list_keys(c, [tested], [(value,) for value in values])
+        return tested.in_(select(listed.c[tested.name]))
+    # UUIDs are the keys of nearly everything, and as one text they are read at once.
+    ids = ",".join(values)
+    if c.dialect.name == "postgresql":
+        return tested.in_(
+            select(func.unnest(cast(bindparam(None, f"{{{ids}}}", Text), postgresql.ARRAY(Uuid))))
+        )
+    digits = '["' + ids.replace("-", "").replace(",", '","') + '"]' if ids else "[]"
+    return tested.in_(select(func.json_each(digits).table_valued("value").c.value))
 
 
 def in_span(tested: Column[int], since_us: int | None, until_us: int | None) -> list[ColumnElement[bool]]:
@@ -74,6 +143,18 @@ def in_span(tested: Column[int], since_us: int | None, until_us: int | None) -> 
     if until_us is not None:
         conditions.append(tested < until_us)
     return conditions
+
+
+def as_text(c: Connection, id_column: Column[Any]) -> ColumnElement[str]:
+    """An id as text, written by the database: drivers would make an object of it first, which takes longer."""
+    if c.dialect.name == "postgresql":
+        return cast(id_column, Text).label(id_column.name)
+    digits = type_coerce(id_column, Text)
+    parts = [func.substr(digits, start, length, type_=Text) for start, length in _UUID_PARTS]
+    text: ColumnElement[str] = parts[0]
+    for part in parts[1:]:
+        text = text + "-" + part
+    return text.label(id_column.name)
 
 
 def list_keys(c: Connection, columns: Sequence[Column[Any]], keys: Sequence[tuple[Any, ...]]) -> FromClause:

@@ -21,22 +21,30 @@ said it.
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
-from errata.errors import Malformed, Stop
-from errata.events import Event, FeedbackData, PredictionData, VocData
+from errata.errors import Behind, Malformed, Stop
 from errata.settings import Model
-from errata.wire import encode_event
-from quality.windows import minute_of, of_prediction
+from quality.windows import minute_of, sum_predictions
 from storage.database import Database, translated_errors
-from storage.facts import feedback_row, prediction_row, voc_row
-from storage.insertion import insert_new, insert_unseen, list_keys
+from storage.facts import (
+    AnyFact,
+    FeedbackFact,
+    PredictionFact,
+    VocFact,
+    encode_fact,
+    feedback_columns,
+    prediction_columns,
+    times_of,
+    voc_columns,
+)
+from storage.insertion import Columns, insert_new, insert_unseen, list_keys, take
 from storage.locks import lock_shard
 from storage.pairing import COUNTED, pair
 from storage.records import Applied, DeadLetter
-from storage.slices import assign_slices
+from storage.slices import Tagged, assign_slices, hour_of
 from storage.tables import (
     dead_letters,
     feedback,
@@ -46,7 +54,7 @@ from storage.tables import (
     predictions,
     voc,
 )
-from storage.windows import SWEEP_SHARD, Addition, Place, add_to_windows
+from storage.windows import SWEEP_SHARD, Addition, add_to_windows, number_places
 
 #: How long after its arrival a feedback is looked at by `sweep_orphans`: much longer than any transaction.
 SWEEP_US: Final = 86_400_000_000
@@ -54,7 +62,9 @@ SWEEP_US: Final = 86_400_000_000
 _SWEEP_AT_ONCE: Final = 5000
 
 #: An event with the offset of its record and its position in the record.
-Placed = tuple[int, int, Event]
+Placed = tuple[int, int, AnyFact]
+
+_FactT = TypeVar("_FactT", PredictionFact, FeedbackFact, VocFact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +72,7 @@ class Arrival:
     """A fetched run of records of one partition, decoded: the offsets `first_offset` <= … < `next_offset`.
 
     Every event that was in the records is in `events` or in `dead`. `topic_id` is Kafka's, "" where it has
-    none.
+    none. `begins` says that nothing of the partition was stored when its reader started with this run.
     """
 
     topic: str
@@ -73,6 +83,7 @@ class Arrival:
     n_records: int
     events: list[Placed]
     dead: list[DeadLetter]
+    begins: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +110,8 @@ def apply(
     What was applied before is left out; if all of it was, every count is 0. Runs of a partition are a chain: what
     the broker no longer has (retention, compaction) lies within a run, never between two (streams/driver.py).
 
-    Raises Unavailable (nothing was stored: wait and apply the same arrival again) and Stop (the topic was created
-    anew, so that its offsets mean other records; or the database is behind the reader, as after a restore).
+    Raises Unavailable (nothing was stored: wait and apply the same arrival again), Stop (the topic was created
+    anew, so that its offsets mean other records) and Behind (the database was restored: read from where it is).
     """
     if arrival.first_offset >= arrival.next_offset:
         return _account(arrival, n_new=0, dead=[])
@@ -146,11 +157,11 @@ def sweep_orphans(
 
     Looks at feedback stored in the last `lookback_us`, or at all of it if None.
     """
-    orphans = _orphans().join(predictions, predictions.c.id == feedback.c.prediction_id)
+    missed = _missed()
     if lookback_us is not None:
-        orphans = orphans.where(feedback.c.stored_us >= now_us - lookback_us)
+        missed = missed.where(feedback.c.stored_us >= now_us - lookback_us)
     with db.read() as c:
-        ids = list(c.scalars(orphans.distinct().limit(_SWEEP_AT_ONCE)))
+        ids = list(c.scalars(missed.distinct().limit(_SWEEP_AT_ONCE)))
     if not ids:
         return 0
     with db.write() as c:
@@ -163,6 +174,28 @@ def sweep_orphans(
 def count_orphans(c: Connection) -> int:
     """How many predictions have feedback that waits for them: not stored, or not paired by a sweep yet."""
     return c.scalar(select(func.count()).select_from(_orphans().distinct().subquery())) or 0
+
+
+def _missed() -> Select[str]:
+    """Stored predictions with feedback that should count and does not.
+
+    They may have an outcome all the same: of feedback that was there before them, while a later one was just coming.
+    """
+    p, f, o = predictions.c, feedback.c, outcomes.c
+    delay_us = f.time_us - p.time_us
+    return (
+        select(f.prediction_id)
+        .join(predictions, p.id == f.prediction_id)
+        .outerjoin(outcomes, o.prediction_id == f.prediction_id)
+        .where(f.who_kind == COUNTED)
+        .where(
+            or_(
+                o.prediction_id.is_(None),
+                delay_us > o.delay_us,
+                and_(delay_us == o.delay_us, f.id > o.feedback_id),
+            )
+        )
+    )
 
 
 def _orphans() -> Select[str]:
@@ -181,6 +214,8 @@ def _lock_position(c: Connection, arrival: Arrival, now_us: int) -> int:
     """The first offset of the partition that is not applied yet; nobody else applies it until we are done."""
     wanted = select(intake_positions).where(_is_position_of(arrival)).with_for_update()
     stored = c.execute(wanted).one_or_none()
+    if stored is None and not arrival.begins:
+        raise _behind(arrival, "nothing of it is stored")
     if stored is None:
         row = {"topic": arrival.topic, "partition": arrival.partition, "topic_id": arrival.topic_id}
         insert_new(c, intake_positions, [{**row, "next_offset": arrival.first_offset, "stored_us": now_us}])
@@ -192,11 +227,15 @@ def _lock_position(c: Connection, arrival: Arrival, now_us: int) -> int:
             f"If the old records are gone for good, delete its rows in intake_positions and start again"
         )
     if stored.next_offset < arrival.first_offset:
-        raise Stop(
-            f"{arrival.topic} {arrival.partition} is applied up to offset {stored.next_offset} only, but what came "
-            f"begins at {arrival.first_offset}: was the database restored? A new worker reads on from where it is"
-        )
+        raise _behind(arrival, f"it is stored up to offset {stored.next_offset} only")
     return int(stored.next_offset)
+
+
+def _behind(arrival: Arrival, found: str) -> Behind:
+    return Behind(
+        f"{arrival.topic} {arrival.partition}: {found}, but what came begins at {arrival.first_offset}: "
+        "was the database restored?"
+    )
 
 
 def _is_position_of(arrival: Arrival) -> ColumnElement[bool]:
@@ -245,7 +284,7 @@ def _store_or_refuse(
         return 0, []
     try:
         with translated_errors(), c.begin_nested():
-            return _store(c, [event for _, _, event in events], circumstances), []
+            return _store(c, [fact for _, _, fact in events], circumstances), []
     except Malformed as error:
         if len(events) == 1:
             return 0, [_dead_letter(arrival, events[0], error.reason, error.detail)]
@@ -255,67 +294,83 @@ def _store_or_refuse(
         return n_first + n_second, first + second
 
 
-def _store(c: Connection, events: Sequence[Event], circumstances: _Circumstances) -> int:
+def _store(c: Connection, facts: Sequence[AnyFact], circumstances: _Circumstances) -> int:
     """Store events, of each id the first, and what follows from the new ones; return how many are new."""
     shard, now_us = circumstances.shard, circumstances.now_us
-    made, given, said = _by_kind(events)
-    slices = assign_slices(c, list(made.values()), circumstances.slice_values_per_hour)
-    made_rows = {
-        event_id: prediction_row(event, slices[event_id], shard, now_us) for event_id, event in made.items()
+    made = _of_kind(facts, PredictionFact)
+    given = _of_kind(facts, FeedbackFact)
+    said = _of_kind(facts, VocFact)
+    made_columns = _predictions(c, made, circumstances)
+    given_columns = feedback_columns(given, shard, now_us)
+    new_predictions = insert_unseen(c, predictions, made_columns)
+    new_feedback = insert_unseen(c, feedback, given_columns)
+    new_voc = insert_unseen(c, voc, voc_columns(said, now_us))
+    corrected = {
+        fact.data.prediction_id for fact in given if fact.id in new_feedback and fact.data.who.kind == COUNTED
     }
-    given_rows = {event_id: feedback_row(event, shard, now_us) for event_id, event in given.items()}
-    new_predictions = insert_unseen(c, predictions, list(made_rows.values()))
-    new_feedback = insert_unseen(c, feedback, list(given_rows.values()))
-    new_voc = insert_unseen(c, voc, [voc_row(event, now_us) for event in said.values()])
-    given_new = [given_rows[event_id] for event_id in new_feedback]
-    corrected = {row["prediction_id"] for row in given_new if row["who_kind"] == COUNTED}
     pairing = pair(c, circumstances.models, sorted(new_predictions | corrected))
-    counted = [_count(made_rows[event_id]) for event_id in new_predictions]
-    add_to_windows(c, shard, counted + pairing.additions)
+    add_to_windows(c, shard, _count(made_columns, new_predictions) + pairing.additions)
     return len(new_predictions) + len(new_feedback) + len(new_voc)
 
 
-def _by_kind(events: Sequence[Event]) -> tuple[dict[str, Event], dict[str, Event], dict[str, Event]]:
-    """Predictions, feedback and VOC by id, in the order in which they came."""
-    kinds: dict[type, dict[str, Event]] = {PredictionData: {}, FeedbackData: {}, VocData: {}}
-    for event in events:
-        kinds[type(event.data)].setdefault(event.id, event)
-    return kinds[PredictionData], kinds[FeedbackData], kinds[VocData]
+def _of_kind(facts: Sequence[AnyFact], kind: type[_FactT]) -> list[_FactT]:
+    """The facts of one kind, of each id the first, in the order in which they came."""
+    chosen = [fact for fact in facts if isinstance(fact, kind)]
+    first = {fact.id: fact for fact in reversed(chosen)}
+    return chosen if len(first) == len(chosen) else list(reversed(first.values()))
 
 
-def _count(row: Mapping[str, Any]) -> Addition:
-    """What a new prediction adds, and where."""
-    place = Place(row["model"], row["version"], minute_of(row["time_us"]), row["slices"])
-    return place, of_prediction(row["latency_us"])
+def _predictions(c: Connection, made: Sequence[PredictionFact], circumstances: _Circumstances) -> Columns:
+    """Rows of `predictions`, with the slices that have room."""
+    times_us = times_of(made)
+    tagged: list[Tagged] = [
+        (fact.data.model, hour_of(time_us), str(fact.data.tags, "utf-8"))
+        for fact, time_us in zip(made, times_us, strict=True)
+    ]
+    slices = assign_slices(c, tagged, circumstances.slice_values_per_hour)
+    return prediction_columns(made, times_us, slices, circumstances.shard, circumstances.now_us)
+
+
+def _count(columns: Columns, new: Collection[str]) -> list[Addition]:
+    """What new predictions add, and where."""
+    if len(new) < len(columns["id"]):
+        columns = take(columns, [place for place, id_ in enumerate(columns["id"]) if id_ in new])
+    minutes_us = [minute_of(time_us) for time_us in columns["time_us"]]
+    places, place_of = number_places(
+        zip(columns["model"], columns["version"], minutes_us, columns["slices"], strict=True)
+    )
+    sums = sum_predictions(columns["latency_us"], place_of, len(places))
+    return list(zip(places, sums, strict=True))
 
 
 def _refuse_unknown_models(
     arrival: Arrival, models: Mapping[str, Model]
 ) -> tuple[list[Placed], list[DeadLetter]]:
     """The events that can be stored, and dead letters for predictions of models that are not configured."""
+    named = {fact.data.model for _, _, fact in arrival.events if type(fact) is PredictionFact}
+    unknown = {name: _tell_unknown(name, models) for name in named - models.keys()}
+    if not unknown:
+        return arrival.events, []
     known: list[Placed] = []
     dead = []
-    details: dict[str, str] = {}
     for placed in arrival.events:
-        data = placed[2].data
-        if not isinstance(data, PredictionData) or data.model in models:
+        fact = placed[2]
+        if type(fact) is PredictionFact and fact.data.model in unknown:
+            dead.append(_dead_letter(arrival, placed, "unknown_model", unknown[fact.data.model]))
+        else:
             known.append(placed)
-            continue
-        if data.model not in details:
-            near = difflib.get_close_matches(data.model, models, n=1, cutoff=0.0)
-            hint = (
-                f"did you mean {near[0]}? Otherwise add [models.{data.model}]"
-                if near
-                else "no model is there"
-            )
-            details[data.model] = f"model {data.model} is not in the settings: {hint}"
-        dead.append(_dead_letter(arrival, placed, "unknown_model", details[data.model]))
     return known, dead
+
+
+def _tell_unknown(name: str, models: Mapping[str, Model]) -> str:
+    near = difflib.get_close_matches(name, models, n=1, cutoff=0.0)
+    hint = f"did you mean {near[0]}? Otherwise add [models.{name}]" if near else "no model is there"
+    return f"model {name} is not in the settings: {hint}"
 
 
 def _dead_letter(arrival: Arrival, placed: Placed, reason: str, detail: str) -> DeadLetter:
     """A dead letter of an event that could be decoded: complete, so that it can be sent again."""
-    offset, position, event = placed
+    offset, position, fact = placed
     return DeadLetter(
         topic=arrival.topic,
         partition=arrival.partition,
@@ -323,16 +378,8 @@ def _dead_letter(arrival: Arrival, placed: Placed, reason: str, detail: str) -> 
         position=position,
         reason=reason,
         detail=detail,
-        raw=_encode(event),
+        raw=encode_fact(fact),
     )
-
-
-def _encode(event: Event) -> bytes:
-    """The event as it can be sent again; as Python writes it, where it has no JSON."""
-    try:
-        return encode_event(event)
-    except (ValueError, OverflowError):
-        return repr(event).encode("utf-8", "backslashreplace")
 
 
 def _dead_letter_row(letter: DeadLetter, now_us: int) -> dict[str, Any]:

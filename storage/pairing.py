@@ -7,7 +7,7 @@ repetition and any number of attempts ends in the same rows.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -17,11 +17,11 @@ from errata.errors import Malformed
 from errata.settings import Model, Task
 from quality.distances import measure_distance
 from quality.outcomes import FeedbackFact, effective
-from quality.windows import of_outcome, subtract
-from storage.insertion import is_one_of, put_rows
-from storage.json_text import from_text
+from quality.windows import sum_outcomes
+from storage.insertion import Columns, as_text, insert_columns, is_one_of, put_rows
+from storage.json_text import from_text, from_text_or_none
 from storage.tables import feedback, outcomes, predictions
-from storage.windows import Addition, place_of
+from storage.windows import Addition, number_places, place_of
 
 #: Whose feedback counts. That of annotators and auditors is kept as a label, but no user was served worse or
 #: better.
@@ -49,22 +49,27 @@ def pair(c: Connection, models: Mapping[str, Model], prediction_ids: Sequence[st
         return Pairing(0, [])
     p = predictions.c
     found = c.execute(
-        select(p.id, p.model, p.version, p.time_us, p.output, p.slices)
+        select(as_text(c, p.id), p.model, p.version, p.time_us, p.output, p.slices)
         .where(is_one_of(c, p.id, ids))
         .order_by(p.id)
         .with_for_update()
     ).all()
-    rows, additions = [], []
     facts = read_feedback(c, [prediction.id for prediction in found])
     before = read_outcomes(c, [prediction.id for prediction in found])
-    for prediction in found:
-        old, now = before.get(prediction.id), judge(models, prediction, facts[prediction.id])
-        if now == old:
-            continue
-        rows.append(_as_row(prediction, now))
-        additions.append((place_of(prediction), subtract(of_outcome(now), of_outcome(old))))
-    put_rows(c, outcomes, rows)
-    return Pairing(len(rows), additions)
+    judged = [(each, before.get(each.id), judge(models, each, facts[each.id])) for each in found]
+    changed = [(prediction, old, now) for prediction, old, now in judged if now != old]
+    insert_columns(c, outcomes, _columns([(each.id, now) for each, old, now in changed if old is None]))
+    put_rows(c, outcomes, [_as_row(each.id, now) for each, old, now in changed if old is not None])
+    return Pairing(len(changed), _moves(changed))
+
+
+def _moves(changed: Sequence[tuple[_Row, FeedbackFact | None, FeedbackFact]]) -> list[Addition]:
+    """What changed outcomes move: the new one is added where the old one is taken back."""
+    signed = [(place_of(prediction), now, 1) for prediction, _, now in changed]
+    signed += [(place_of(prediction), old, -1) for prediction, old, _ in changed if old is not None]
+    places, numbered = number_places([place for place, _, _ in signed])
+    facts, signs = [fact for _, fact, _ in signed], [sign for _, _, sign in signed]
+    return list(zip(places, sum_outcomes(facts, signs, numbered, len(places)), strict=True))
 
 
 def judge(models: Mapping[str, Model], prediction: _Row, facts: Sequence[_Row]) -> FeedbackFact:
@@ -76,29 +81,33 @@ def judge(models: Mapping[str, Model], prediction: _Row, facts: Sequence[_Row]) 
     an edit without a distance. It is not refused: whether it could be told at its arrival would depend on
     whether its prediction came first.
     """
+    row = facts[0] if len(facts) == 1 else _last(facts)
+    action, distance_ppm = row.action, 0 if row.action == "accept" else None
+    if action == "edit":
+        shown, corrected = from_text(prediction.output), from_text_or_none(row.corrected)
+        if _canonical(shown) == _canonical(corrected):
+            action, distance_ppm = "accept", 0
+        else:
+            task = models[prediction.model].task if prediction.model in models else Task()
+            distance_ppm = _measure(task, shown, corrected)
+    return FeedbackFact(row.id, action, row.time_us - prediction.time_us, distance_ppm, row.display_us)
+
+
+def _last(facts: Sequence[_Row]) -> _Row:
+    """The row of the feedback that counts."""
     rows = {row.id: row for row in facts}
-    fact = effective(
-        FeedbackFact(row.id, row.action, row.time_us - prediction.time_us, None, row.display_us)
-        for row in facts
-    )
+    fact = effective(FeedbackFact(row.id, row.action, row.time_us, None, row.display_us) for row in facts)
     assert fact is not None
-    if fact.action == "reject":
-        return fact
-    corrected = rows[fact.id].corrected
-    if fact.action == "accept" or _canonical(corrected) == _canonical(prediction.output):
-        return replace(fact, action="accept", distance_ppm=0)
-    task = models[prediction.model].task if prediction.model in models else Task()
-    return replace(fact, distance_ppm=_measure(task, prediction.output, corrected))
+    return rows[fact.id]
 
 
 def read_feedback(c: Connection, prediction_ids: Sequence[str]) -> dict[str, list[_Row]]:
     """The feedback that counts, or once counted, for each prediction."""
     f = feedback.c
     facts: dict[str, list[_Row]] = defaultdict(list)
-    columns = (f.id, f.prediction_id, f.action, f.corrected, f.time_us, f.display_us)
-    for row in c.execute(
-        select(*columns).where(is_one_of(c, f.prediction_id, prediction_ids)).where(f.who_kind == COUNTED)
-    ):
+    columns = (as_text(c, f.id), as_text(c, f.prediction_id), f.action, f.corrected, f.time_us, f.display_us)
+    wanted = is_one_of(c, f.prediction_id, prediction_ids)
+    for row in c.execute(select(*columns).where(wanted).where(f.who_kind == COUNTED)).all():
         facts[row.prediction_id].append(row)
     return facts
 
@@ -111,22 +120,35 @@ def _fact_of(row: _Row) -> FeedbackFact:
 def _with_feedback(c: Connection, prediction_ids: Sequence[str]) -> list[str]:
     f = feedback.c
     wanted = (
-        select(f.prediction_id)
+        select(as_text(c, f.prediction_id))
         .where(is_one_of(c, f.prediction_id, prediction_ids))
         .where(f.who_kind == COUNTED)
     )
-    return sorted(set(c.scalars(wanted))) if prediction_ids else []
+    return sorted(set(c.scalars(wanted).all())) if prediction_ids else []
 
 
 def read_outcomes(c: Connection, prediction_ids: Sequence[str]) -> dict[str, FeedbackFact]:
     """The stored outcome of each prediction that has one, as `judge` returns it."""
     stored = select(outcomes).where(is_one_of(c, outcomes.c.prediction_id, prediction_ids))
-    return {row.prediction_id: _fact_of(row) for row in c.execute(stored)}
+    return {row.prediction_id: _fact_of(row) for row in c.execute(stored).all()}
 
 
-def _as_row(prediction: _Row, fact: FeedbackFact) -> dict[str, Any]:
+def _columns(outcomes_of: Sequence[tuple[str, FeedbackFact]]) -> Columns:
+    """Rows of `outcomes`."""
+    facts = [fact for _, fact in outcomes_of]
     return {
-        "prediction_id": prediction.id,
+        "prediction_id": [prediction_id for prediction_id, _ in outcomes_of],
+        "feedback_id": [fact.id for fact in facts],
+        "action": [fact.action for fact in facts],
+        "distance_ppm": [fact.distance_ppm for fact in facts],
+        "delay_us": [fact.time_us for fact in facts],
+        "display_us": [fact.display_us for fact in facts],
+    }
+
+
+def _as_row(prediction_id: str, fact: FeedbackFact) -> dict[str, Any]:
+    return {
+        "prediction_id": prediction_id,
         "feedback_id": fact.id,
         "action": fact.action,
         "distance_ppm": fact.distance_ppm,
@@ -135,13 +157,13 @@ def _as_row(prediction: _Row, fact: FeedbackFact) -> dict[str, Any]:
     }
 
 
-def _measure(task: Task, shown: str, corrected: str) -> int | None:
+def _measure(task: Task, shown: Any, corrected: Any) -> int | None:
     try:
-        return measure_distance(task, from_text(shown), from_text(corrected))
+        return measure_distance(task, shown, corrected)
     except Malformed:
         return None
 
 
-def _canonical(text: str) -> bytes:
-    """One form for JSON texts of the same value."""
-    return msgspec.json.encode(from_text(text), order="sorted")
+def _canonical(value: Any) -> bytes:
+    """One form for JSON of the same value."""
+    return msgspec.json.encode(value, order="sorted")

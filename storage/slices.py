@@ -7,13 +7,14 @@ under is stored with it, so that a recount needs no memory of the order in which
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection, and_, select
 
-from errata.events import Event, PredictionData
 from storage.insertion import insert_new, list_keys
+from storage.json_text import to_text
 from storage.locks import lock_slice_values
 from storage.tables import slice_values
 
@@ -27,10 +28,18 @@ _NAMES: Final = ""
 #: Model, hour and tag: what has a limited number of values.
 _Group = tuple[str, int, str]
 
+_read_tags: Final = msgspec.json.Decoder(dict[str, str]).decode
 
-def assign_slices(c: Connection, predictions: Sequence[Event], values_per_hour: int) -> dict[str, list[str]]:
-    """The slices of each prediction by its id, without `all`; registers values that are new and have room."""
-    wanted = _wanted_values(predictions)
+
+#: What the slices of a prediction depend on, and many predictions share: model, hour, and tags as JSON.
+Tagged = tuple[str, int, str]
+
+
+def assign_slices(c: Connection, tagged: Sequence[Tagged], values_per_hour: int) -> list[str]:
+    """The slices of each prediction as a JSON list without `all`; registers values that are new and have room."""
+    # In the order in which they came, since the first values are the ones that have room.
+    tags = {each: _read_tags(each[2]) for each in dict.fromkeys(tagged)}
+    wanted = _wanted_values(tags)
     known = _read_known(c, wanted)
     if _choose_new(wanted, known, values_per_hour):
         lock_slice_values(c)
@@ -40,16 +49,15 @@ def assign_slices(c: Connection, predictions: Sequence[Event], values_per_hour: 
         insert_new(c, slice_values, [dict(zip(names, (*group, value), strict=True)) for group, value in new])
         for group, value in new:
             known[group].add(value)
-    return {event.id: _slices_of(event, known) for event in predictions}
+    slices = {each: to_text(_slices_of(each, values, known)) for each, values in tags.items()}
+    return [slices[each] for each in tagged]
 
 
-def _wanted_values(predictions: Sequence[Event]) -> dict[_Group, dict[str, None]]:
+def _wanted_values(tags: Mapping[Tagged, Mapping[str, str]]) -> dict[_Group, dict[str, None]]:
     """The values of each group in the order in which they came."""
     wanted: dict[_Group, dict[str, None]] = defaultdict(dict)
-    for event in predictions:
-        assert isinstance(event.data, PredictionData)
-        model, hour_us = event.data.model, hour_of(event.time_us)
-        for tag, value in event.data.tags.items():
+    for (model, hour_us, _), values in tags.items():
+        for tag, value in values.items():
             wanted[model, hour_us, _NAMES][tag] = None
             wanted[model, hour_us, tag][value] = None
     return wanted
@@ -87,11 +95,10 @@ def _choose_new(
     ]
 
 
-def _slices_of(event: Event, known: dict[_Group, set[str]]) -> list[str]:
-    assert isinstance(event.data, PredictionData)
-    model, hour_us = event.data.model, hour_of(event.time_us)
+def _slices_of(tagged: Tagged, values: Mapping[str, str], known: Mapping[_Group, set[str]]) -> list[str]:
+    model, hour_us, _ = tagged
     slices = set()
-    for tag, value in event.data.tags.items():
+    for tag, value in values.items():
         if tag not in known[model, hour_us, _NAMES]:
             slices.add(f"{OTHER}={OTHER}")
         elif value not in known[model, hour_us, tag]:

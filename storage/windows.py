@@ -53,6 +53,13 @@ def place_of(prediction: Any) -> Place:
     return Place(prediction.model, prediction.version, minute_of(prediction.time_us), prediction.slices)
 
 
+def number_places(places: Iterable[tuple[str, str, int, str]]) -> tuple[list[Place], list[int]]:
+    """The different ones among `places`, and for each of `places` which of them it is."""
+    numbers: dict[tuple[str, str, int, str], int] = {}
+    numbered = [numbers.setdefault(place, len(numbers)) for place in places]
+    return [Place(*place) for place in numbers], numbered
+
+
 def add_to_windows(c: Connection, shard: int, additions: Iterable[Addition]) -> None:
     """Add `additions` to the rows of `shard`. The caller holds the lock of the shard (storage/locks.py)."""
     sums = sum_additions(additions)

@@ -7,10 +7,11 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum, auto
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from errata.errors import Unavailable
+from errata.errors import Behind, Unavailable
 from streams.driver import FetchedRun, Positions, RunMessage, StoredPosition, choose_positions
 from streams.ledger import Partition
 from streams.metrics import Metrics
@@ -34,6 +35,15 @@ StoredPositions = Callable[[Sequence[Partition]], Mapping[Partition, StoredPosit
 ReadTopicIds = Callable[[tuple[str, ...]], Mapping[str, str]]
 
 
+class Outcome(Enum):
+    """What became of a run that was to be stored."""
+
+    STORED = auto()
+    GIVEN_UP = auto()
+    #: The database is behind the run, as after a restore.
+    BEHIND = auto()
+
+
 class RunConsumer(Protocol):
     """What an agent needs of streams.driver.Consumer."""
 
@@ -45,22 +55,29 @@ class RunConsumer(Protocol):
     def run_given_up(self, message: RunMessage) -> None:
         """Let go of a run that was not stored."""
 
+    def run_behind(self, message: RunMessage) -> None:
+        """Let go of a run that the database is behind of, and read again from where the database is."""
+
 
 async def store_runs(events: AsyncIterator[Any], consumer: RunConsumer, storing: "Storing") -> None:
     """Store the run of each event, one after another. Never raises, because Faust would just go on."""
     async for event in events:
         message: RunMessage = event.message
-        if await storing.store(message.run, is_draining=lambda: not consumer.flow_active):
-            consumer.run_stored(message)
-        else:
-            consumer.run_given_up(message)
+        match await storing.store(message.run, is_draining=lambda: not consumer.flow_active):
+            case Outcome.STORED:
+                consumer.run_stored(message)
+            case Outcome.GIVEN_UP:
+                consumer.run_given_up(message)
+            case Outcome.BEHIND:
+                consumer.run_behind(message)
 
 
 class Storing:
     """The one thread that touches the database for the stream, and what is done about its errors.
 
-    Unavailable: tried again for ever, with growing pauses. Anything else: the process ends by `end_process`,
-    since going on could lose data, and what was not stored is read again by the next process.
+    Unavailable: tried again for ever, with growing pauses. Behind: everything is read again from where the
+    database is. Anything else: the process ends by `end_process`, since going on could lose data, and what was
+    not stored is read again by the next process.
     """
 
     def __init__(
@@ -79,7 +96,8 @@ class Storing:
         self._store_run = store_run
         self._stored_positions = stored_positions
         self._read_topic_ids = read_topic_ids
-        self._drain_seconds = drain_seconds
+        #: One for all runs: each would otherwise have the whole time for itself, one after another.
+        self._patience = _Patience(drain_seconds, monotonic)
         self._metrics = metrics
         self._progress = progress
         self._end_process = end_process
@@ -87,33 +105,50 @@ class Storing:
         self._rng = rng or random.Random()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="storing")
         self._unavailable_since: float | None = None
+        self._n_storing = 0
+        self._idle_since = monotonic()
 
-    async def store(self, run: FetchedRun, is_draining: Callable[[], bool]) -> bool:
-        """Store a run, however long it takes. False when it was given up.
+    def idle_seconds(self) -> float:
+        """For how long there has been no run to store."""
+        return 0.0 if self._n_storing else self._monotonic() - self._idle_since
+
+    async def store(self, run: FetchedRun, is_draining: Callable[[], bool]) -> Outcome:
+        """Store a run, however long it takes.
 
         It is given up `drain_seconds` after `is_draining` became true, or because the process should have
         ended. The transaction under way may still commit then; it is fenced by the position in the database.
         """
-        patience = _Patience(is_draining, self._drain_seconds, self._monotonic)
+        self._n_storing += 1
+        try:
+            return await self._store(run, is_draining)
+        finally:
+            self._n_storing -= 1
+            self._idle_since = self._monotonic()
+
+    async def _store(self, run: FetchedRun, is_draining: Callable[[], bool]) -> Outcome:
+        self._patience.is_over(is_draining())
         pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
             started = self._monotonic()
             attempt = self._in_thread(partial(self._store_run, run))
             while not attempt.done():
                 await asyncio.wait({attempt}, timeout=_LOOK_SECONDS)
-                if not attempt.done() and patience.is_over():
+                if not attempt.done() and self._patience.is_over(is_draining()):
                     attempt.add_done_callback(_hear_error)
                     return self._give_up(run)
             error = attempt.exception()
             if error is None:
                 self._note_available()
                 self._metrics.count_stored(run.topic, len(run.records), self._monotonic() - started)
-                return True
+                return Outcome.STORED
+            if isinstance(error, Behind):
+                logger.warning("reading again from where the database is: %s", error)
+                return Outcome.BEHIND
             if not isinstance(error, Unavailable):
                 self._end(error, f"storing {_name(run)}")
-                return False
+                return Outcome.GIVEN_UP
             self._note_unavailable(error)
-            if patience.is_over():
+            if self._patience.is_over(is_draining()):
                 return self._give_up(run)
             await asyncio.sleep(pause_seconds * self._rng.uniform(0.5, 1.0))
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
@@ -142,10 +177,10 @@ class Storing:
     def _in_thread(self, act: Callable[[], T]) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._thread, act)
 
-    def _give_up(self, run: FetchedRun) -> bool:
+    def _give_up(self, run: FetchedRun) -> Outcome:
         logger.warning("gave up storing %s to let go of its partition; it will be read again", _name(run))
         self._metrics.count_given_up()
-        return False
+        return Outcome.GIVEN_UP
 
     def _note_unavailable(self, error: Unavailable) -> None:
         """Say once per episode what the worker waits for. An answer, even this one, is a sign of life."""
@@ -170,16 +205,14 @@ class Storing:
 class _Patience:
     """Tells when draining has gone on for too long."""
 
-    def __init__(
-        self, is_draining: Callable[[], bool], seconds: float, monotonic: Callable[[], float]
-    ) -> None:
-        self._is_draining = is_draining
+    def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
         self._seconds = seconds
         self._monotonic = monotonic
         self._draining_since: float | None = None
 
-    def is_over(self) -> bool:
-        if not self._is_draining():
+    def is_over(self, is_draining: bool) -> bool:
+        """Whether draining has gone on for too long, given whether it goes on now."""
+        if not is_draining:
             self._draining_since = None
             return False
         if self._draining_since is None:

@@ -15,6 +15,7 @@ from streams.progress import Progress
 #: 23 days. Beyond this time without a fetch (the database was down), a consumer leaves its group and never
 #: returns.
 _MAX_POLL_INTERVAL_SECONDS = 2_000_000.0
+_METADATA_AGE_MS = 30_000
 
 
 class _App(faust.App):  # type: ignore[misc]
@@ -38,6 +39,8 @@ def create_app(settings: Settings, storing: Storing, metrics: Metrics, progress:
         topic_allow_declare=False,
         topic_partitions=broker.partitions,
         consumer_auto_offset_reset="earliest",
+        # How soon partitions are seen that were added to a topic; 5 minutes unless set.
+        consumer_metadata_max_age_ms=_METADATA_AGE_MS,
         broker_max_poll_records=worker.batch_records,
         broker_max_poll_interval=_MAX_POLL_INTERVAL_SECONDS,
         broker_session_timeout=broker.session_timeout_seconds,

@@ -1,16 +1,37 @@
 """Kafka records into what is stored: events, and dead letters with their reasons; personal data masked."""
 
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from errata.events import Event
-from errata.masking import mask, mask_bytes, mask_event
-from errata.wire import Refused, decode_record, encode_event, format_time
-from storage.intake import Arrival
+import msgspec
+
+from errata.errors import Malformed
+from errata.events import PredictionData
+from errata.masking import mask, mask_bytes
+from errata.wire import (
+    EVENT_BYTES,
+    UNREADABLE,
+    Refused,
+    check_time,
+    decode_event,
+    format_time,
+    has_large_number,
+    is_plain,
+    split_record,
+)
+from storage.facts import AnyFact, FeedbackFact, PredictionFact, VocFact, encode_fact, fact_of, read_fact
+from storage.intake import Arrival, Placed
 from storage.records import DeadLetter
-from streams.driver import FetchedRecord, FetchedRun
+from streams.driver import FetchedRun
 
 #: How far a sender's clock may be ahead. Later events would open windows that nobody looks at for long.
 FUTURE_US: Final = 86_400_000_000
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_read_tags: Final = msgspec.json.Decoder(
+    next(each.type for each in msgspec.structs.fields(PredictionData) if each.name == "tags")
+).decode
 
 
 def decode_run(run: FetchedRun, now_us: int) -> Arrival:
@@ -27,35 +48,107 @@ def decode_run(run: FetchedRun, now_us: int) -> Arrival:
         n_records=len(run.records),
         events=[],
         dead=[],
+        begins=run.begins,
     )
+    reader = _Reader(now_us)
     for record in run.records:
-        _decode(record, arrival, now_us)
+        elements = split_record(record.headers, record.value)
+        if isinstance(elements, Refused):
+            arrival.dead.append(_bury(elements, record.offset, arrival))
+            continue
+        for position, raw in enumerate(elements):
+            fact = reader.read(position, raw)
+            if isinstance(fact, Refused):
+                arrival.dead.append(_bury(fact, record.offset, arrival))
+            else:
+                arrival.events.append((record.offset, position, fact))
+    if _may_hold_large_numbers(fact for _, _, fact in arrival.events):
+        _refuse_large_numbers(arrival)
     return arrival
 
 
-def _decode(record: FetchedRecord, arrival: Arrival, now_us: int) -> None:
-    decoded = decode_record(record.headers, record.value)
-    for position, event in decoded.events:
-        masked = mask_event(event)
-        if event.time_us > now_us + FUTURE_US:
-            arrival.dead.append(_bury(_refuse_future(position, masked, now_us), record, arrival))
-        else:
-            arrival.events.append((record.offset, position, masked))
-    for refused in decoded.refused:
-        arrival.dead.append(_bury(refused, record, arrival))
+class _Reader:
+    """Reads events quickly where nothing can be wrong, and carefully elsewhere, with the same result."""
+
+    def __init__(self, now_us: int) -> None:
+        self._now_us = now_us
+        self._latest = _EPOCH + timedelta(microseconds=now_us + FUTURE_US)
+        #: Tags that were checked: in a run many predictions have the same.
+        self._tags: set[bytes] = set()
+
+    def read(self, position: int, raw: bytes) -> AnyFact | Refused:
+        try:
+            fact = self._read_plain(raw) if is_plain(raw) else fact_of(decode_event(raw))
+        except UNREADABLE:
+            try:
+                fact = fact_of(decode_event(raw))
+            except Malformed as error:
+                return Refused(position, error.reason, error.detail, raw[:EVENT_BYTES])
+        except Malformed as error:
+            return Refused(position, error.reason, error.detail, raw[:EVENT_BYTES])
+        if type(fact) is VocFact:
+            fact = _mask(fact)
+        if fact.time > self._latest:
+            return self._refuse_future(position, fact)
+        return fact
+
+    def _read_plain(self, raw: bytes) -> AnyFact:
+        """The fact in an event that breaks no limit. Raises ValueError where it has to be read carefully."""
+        fact: AnyFact = read_fact(raw)
+        check_time(fact.time)
+        if type(fact) is PredictionFact:
+            tags = bytes(fact.data.tags)
+            if tags not in self._tags:
+                _read_tags(tags)
+                self._tags.add(tags)
+        return fact
+
+    def _refuse_future(self, position: int, fact: AnyFact) -> Refused:
+        time, now = format_time(fact.time_us), format_time(self._now_us)
+        detail = f"`time` is {time}, more than a day after {now}: check the clock"
+        return Refused(position, "future_time", detail, encode_fact(fact))
 
 
-def _refuse_future(position: int, event: Event, now_us: int) -> Refused:
-    time, now = format_time(event.time_us), format_time(now_us)
-    detail = f"`time` is {time}, more than a day after {now}: check the clock"
-    return Refused(position, "future_time", detail, encode_event(event))
+def _mask(fact: VocFact) -> VocFact:
+    """The comment with what a customer wrote masked; nothing else in an event is free text by its nature."""
+    text = mask(fact.data.text)
+    if text == fact.data.text:
+        return fact
+    return msgspec.structs.replace(fact, data=msgspec.structs.replace(fact.data, text=text))
 
 
-def _bury(refused: Refused, record: FetchedRecord, arrival: Arrival) -> DeadLetter:
+def _may_hold_large_numbers(facts: Iterable[AnyFact]) -> bool:
+    """Whether the values that were not read may hold a number beyond 64 bits; asked of all at once."""
+    unread = []
+    for fact in facts:
+        if type(fact) is PredictionFact:
+            unread += [fact.data.output, fact.data.input]
+        elif type(fact) is FeedbackFact:
+            unread.append(fact.data.corrected)
+    return has_large_number(b"\n".join(unread))
+
+
+def _refuse_large_numbers(arrival: Arrival) -> None:
+    """Read all events again that may hold such numbers, carefully."""
+    kept: list[Placed] = []
+    for offset, position, fact in arrival.events:
+        if _may_hold_large_numbers([fact]):
+            raw = encode_fact(fact)
+            try:
+                decode_event(raw)
+            except Malformed as error:
+                refused = Refused(position, error.reason, error.detail, raw)
+                arrival.dead.append(_bury(refused, offset, arrival))
+                continue
+        kept.append((offset, position, fact))
+    arrival.events[:] = kept
+
+
+def _bury(refused: Refused, offset: int, arrival: Arrival) -> DeadLetter:
     return DeadLetter(
         topic=arrival.topic,
         partition=arrival.partition,
-        offset=record.offset,
+        offset=offset,
         position=refused.position,
         reason=refused.reason,
         # PostgreSQL stores no NUL, and the sentence may quote the sender.

@@ -48,7 +48,8 @@ class FetchedRun:
 
     `first_offset` is where the run before it ended (or the stored position, for the first), so the first
     record may come later: compaction and transactions leave gaps. A stored position below `first_offset` is a
-    hole, never valid. `topic_id` is Kafka's id of the topic, empty where the broker gives none.
+    hole, never valid. `topic_id` is Kafka's id of the topic, empty where the broker gives none. `begins` says that
+    nothing of the partition was stored when this, its first run, was read.
     """
 
     topic: str
@@ -57,6 +58,7 @@ class FetchedRun:
     next_offset: int
     records: tuple[FetchedRecord, ...]
     topic_id: str
+    begins: bool = True
 
 
 #: Where a partition is stored up to (its next offset), and the id of the topic that this offset belongs to.
@@ -199,6 +201,8 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         self._topic_ids: Mapping[str, str] = {}
         #: Where the next run of each partition starts.
         self._next_offsets: dict[Partition, int] = {}
+        #: Partitions of which nothing was stored at the start, and nothing was handed out since.
+        self._untouched: set[Partition] = set()
         self._drains = 0
         #: How often a new start was asked for; what is fetched is good only if it has not changed meanwhile.
         self._starts_asked = 0
@@ -280,7 +284,9 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
                 FetchedRecord(r.offset, r.timestamp or 0, r.key, r.value, tuple(r.headers)) for r in records
             ),
             topic_id=self._topic_ids.get(tp.topic, ""),
+            begins=partition in self._untouched,
         )
+        self._untouched.discard(partition)
         entry = self.ledger.hand_out(partition, first_offset, run.next_offset, _size_bytes(run))
         self._next_offsets[partition] = run.next_offset
         self.transport.on_bytes_in_flight(self.ledger.unfinished_bytes)
@@ -317,6 +323,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
             return False
         self.ledger.forget()
         self._next_offsets = chain
+        self._untouched = {each for each, offset in positions.next_offsets.items() if offset is None}
         self._topic_ids = positions.topic_ids
         self._drains = drains
         return True
@@ -349,6 +356,13 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
 
     def run_given_up(self, message: RunMessage) -> None:
         """Let go of a run that was not stored: it stays uncommitted, and who comes next reads it again."""
+        self._release(message)
+
+    def run_behind(self, message: RunMessage) -> None:
+        """Let go of a run that the database is behind of, and read everything again from where the database is."""
+        if message.entry.alive:
+            self._starts_asked += 1
+            self.ledger.forget()
         self._release(message)
 
     def _release(self, message: RunMessage) -> None:

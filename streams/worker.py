@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 #: After being asked to end, the process is gone at the latest after this time.
 _END_SECONDS = 25.0
+#: When nothing is left to store, taking leave of Kafka may take this long; a broker that is gone never answers.
+_FAREWELL_SECONDS = 4.0
 
 
 def run_worker(
@@ -121,6 +124,7 @@ def _run_app(
         quiet=True,
         override_logging=False,
         redirect_stdouts=False,
+        idle_seconds=storing.idle_seconds,
         end_process=end_process,
     )
     worker.spinner = None  # It would write to a terminal that is not its own.
@@ -134,17 +138,32 @@ def _run_app(
 class _Worker(faust.Worker):  # type: ignore[misc]
     """Faust's worker, which ends in time when asked to."""
 
-    def __init__(self, *args: Any, end_process: Callable[[int], Any], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        idle_seconds: Callable[[], float],
+        end_process: Callable[[int], Any],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._idle_seconds = idle_seconds
         self._end_process = end_process
 
     def _schedule_shutdown(self, number: signal.Signals) -> None:
         super()._schedule_shutdown(number)
-        overdue = threading.Timer(_END_SECONDS, self._end_now)
-        overdue.daemon = True
-        overdue.start()
+        threading.Thread(target=self._end_in_time, name="ending", daemon=True).start()
 
-    def _end_now(self) -> None:
+    def _end_in_time(self) -> None:
+        asked = time.monotonic()
+        while (waited := time.monotonic() - asked) < _END_SECONDS:
+            if min(waited, self._idle_seconds()) >= _FAREWELL_SECONDS:
+                logger.warning("all is stored, but Kafka takes no leave of us: ending without it")
+                self._end(0)
+            time.sleep(0.1)
         logger.critical("still not ended %.0f s after being asked to: ending at once", _END_SECONDS)
+        self._end(EXIT_BROKEN)
+
+    def _end(self, status: int) -> None:
+        logging.shutdown()
         sys.stderr.flush()
-        self._end_process(EXIT_BROKEN)
+        self._end_process(status)

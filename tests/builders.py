@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from errata.events import Event, FeedbackData, PredictionData, VocData, Who
+from storage.facts import FeedbackFact, fact_of, feedback_columns
 from storage.intake import Arrival
 from storage.records import DeadLetter
 from tests.records import MODEL, number_id
@@ -53,6 +54,13 @@ def a_feedback_event(
     )
 
 
+def a_feedback_row(number: int = 1001, *, shard: int = 1, **given: Any) -> dict[str, Any]:
+    """The row of `feedback` for `a_feedback_event`."""
+    fact = fact_of(a_feedback_event(number, **given))
+    assert isinstance(fact, FeedbackFact)
+    return {name: values[0] for name, values in feedback_columns([fact], shard, START_US).items()}
+
+
 def a_voc_event(number: int = 2001, *, time_us: int = START_US, **given: Any) -> Event:
     """A comment with the id of `number`."""
     values: dict[str, Any] = {"text": "카드 번호를 자꾸 틀려요", "rating": 3, "channel": "app"}
@@ -83,7 +91,7 @@ def an_arrival(
 ) -> Arrival:
     """A fetched run that holds `events` in this order; dead letters keep the offsets that they have."""
     placed = [
-        (first_offset + place // events_per_record, place % events_per_record, event)
+        (first_offset + place // events_per_record, place % events_per_record, fact_of(event))
         for place, event in enumerate(events)
     ]
     letters = list(dead)

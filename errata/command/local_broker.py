@@ -12,18 +12,17 @@ from errata.settings import Broker
 from errata.topics import check_broker
 
 
-def start_local_broker(port: int, log: Path) -> subprocess.Popen[bytes]:
+def start_local_broker(port: int, log: Path, advertised_port: int | None = None) -> subprocess.Popen[bytes]:
     """Start Tansu on 127.0.0.1:`port`, appending what it says to `log`; the caller waits for it and stops it.
 
-    It leads a process group of its own, so that Ctrl-C reaches only the command that started it.
-    Raises Stop when its program is not installed.
+    Clients are told to come to `advertised_port`, where a proxy listens, if it is given. It leads a process group of
+    its own, so that Ctrl-C reaches only the command that started it. Raises Stop when its program is not installed.
     """
-    url = f"tcp://127.0.0.1:{port}"
     command = [
         _find_program(),
         "broker",
-        f"--listener-url={url}",
-        f"--advertised-listener-url={url}",
+        f"--listener-url=tcp://127.0.0.1:{port}",
+        f"--advertised-listener-url=tcp://127.0.0.1:{advertised_port or port}",
         "--storage-engine=memory://tansu/",
         "--cluster-id=errata-local",
     ]

@@ -23,6 +23,7 @@ from examples.card_reader.cards import draw_card, encode_image
 from examples.card_reader.digits import share_out
 from storage import batches, examples, releases, runs, signals
 from storage.database import Database, migrate, open_database
+from storage.facts import fact_of
 from storage.intake import Arrival, apply
 from storage.records import (
     Batch,
@@ -79,7 +80,7 @@ def add_voc(url: str, text: str, time_us: int) -> None:
         next_offset=1,
         topic_id="",
         n_records=1,
-        events=[(0, 0, event)],
+        events=[(0, 0, fact_of(event))],
         dead=[],
     )
     database = open_database(url)
@@ -286,7 +287,7 @@ class _Seeder:
                 next_offset=last,
                 topic_id="",
                 n_records=last - first_offset,
-                events=[(first_offset + place, 0, event) for place, event in enumerate(own)],
+                events=[(first_offset + place, 0, fact_of(event)) for place, event in enumerate(own)],
                 dead=own_dead,
             )
             apply(

@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from errata.errors import ErrataError, Malformed, SettingsError, Stop, Unavailable
-from storage.database import Database, migrate, open_database, translate
+from storage.database import Database, migrate, open_database, translate, translated_errors
 from storage.tables import leases
 
 LEASE = {"name": "sweep", "holder": "me", "until_us": 1}
@@ -116,6 +116,19 @@ def test_a_full_disk_is_unavailable_and_heals(tmp_path: Path) -> None:
         c.execute(text("PRAGMA max_page_count=1000000"))
         c.execute(insert(leases), rows)
     assert count(db) == 1000
+    db.close()
+
+
+def test_a_disk_that_is_full_within_a_savepoint_is_unavailable_too(tmp_path: Path) -> None:
+    """SQLite ends the whole transaction then, and with it the savepoint that is to be gone back to."""
+    url = f"sqlite:///{tmp_path / 'full.db'}"
+    migrate(url)
+    db = open_database(url)
+    with db.write() as c:
+        c.execute(text(f"PRAGMA max_page_count={c.scalar(text('PRAGMA page_count'))}"))
+    rows = [{**LEASE, "name": f"{n:060}"} for n in range(1000)]
+    with pytest.raises(Unavailable), db.write() as c, translated_errors(), c.begin_nested():
+        c.execute(insert(leases), rows)
     db.close()
 
 

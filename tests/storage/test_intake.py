@@ -11,14 +11,14 @@ import msgspec
 import pytest
 from sqlalchemy import select, text
 
-from errata.errors import Stop, Unavailable
+from errata.errors import Behind, Stop, Unavailable
 from errata.wire import decode_event
 from storage import intake
 from storage.database import Database, migrate, open_database
 from storage.dead_letters import list_dead_letters
 from storage.intake import Arrival, count_orphans, stored_positions, sweep_orphans
 from storage.records import Window
-from storage.tables import feedback, intake_ledger, outcomes, predictions, slice_values, voc
+from storage.tables import feedback, intake_ledger, intake_positions, outcomes, predictions, slice_values, voc
 from storage.verify import verify
 from storage.windows import contribution_of, read_windows, sum_windows
 from tests.builders import (
@@ -27,6 +27,7 @@ from tests.builders import (
     START_US,
     a_dead_letter,
     a_feedback_event,
+    a_feedback_row,
     a_prediction_event,
     a_voc_event,
     an_arrival,
@@ -36,6 +37,8 @@ from tests.servers import fresh_postgres_database
 from tests.storage.conftest import MODELS, Apply
 
 FEEDBACK = "errata.feedback"
+#: What the proof says of a feedback that a test has put there by itself.
+LEDGER_KNOWS_NOTHING_OF_IT = "3 events are stored, but the ledger says 2 were new"
 
 
 def window(db: Database, slice_name: str = "all") -> Window:
@@ -241,12 +244,22 @@ class TestRepetition:
         assert (applied.n, applied.n_new, applied.n_duplicate, applied.n_dead) == (2, 1, 0, 1)
         assert verify(db, MODELS).differences == []
 
-    def test_a_hole_before_a_run_stops_the_worker(self, db: Database, apply_to: Apply) -> None:
+    def test_a_hole_before_a_run_is_not_skipped_over(self, db: Database, apply_to: Apply) -> None:
         apply_to(an_arrival([a_prediction_event(1)]))
-        with pytest.raises(Stop, match="was the database restored"):
+        with pytest.raises(Behind, match=r"stored up to offset 1 only.*was the database restored"):
             apply_to(an_arrival([a_prediction_event(2)], first_offset=10))
         assert len(stored(db, select(predictions))) == 1
         assert verify(db, MODELS).differences == []
+
+    def test_what_follows_the_first_run_of_a_partition_does_not_begin_it(
+        self, db: Database, apply_to: Apply
+    ) -> None:
+        """The database was restored from before its first run, or that one was given up."""
+        following = replace(an_arrival([a_prediction_event(2)], first_offset=10), begins=False)
+        with pytest.raises(Behind, match="nothing of it is stored"):
+            apply_to(following)
+        assert stored(db, select(predictions)) == []
+        assert stored(db, select(intake_positions)) == []
 
     def test_a_topic_that_was_created_anew_is_not_skipped_over(self, db: Database, apply_to: Apply) -> None:
         apply_to(an_arrival([a_prediction_event(1)]))
@@ -353,6 +366,32 @@ class TestFaults:
         assert sweep_orphans(db, MODELS, START_US) == 0
         assert counts(window(db)) == (1, 1, 0, 0)
 
+    @pytest.mark.parametrize("number", [1000, 1002])
+    def test_a_feedback_that_missed_its_prediction_is_swept_though_there_is_an_outcome(
+        self, db: Database, apply_to: Apply, number: int
+    ) -> None:
+        """An earlier feedback waited for the prediction, while a later one was coming at the same moment."""
+        apply_to(an_arrival([a_feedback_event(number, action="accept")], topic=FEEDBACK))
+        apply_to(an_arrival([a_prediction_event(1)]))
+        self.store_feedback_unpaired(db)
+        # At equal times the id decides.
+        later_counts = number < 1001
+        assert sweep_orphans(db, MODELS, START_US) == int(later_counts)
+        assert sweep_orphans(db, MODELS, START_US) == 0
+        assert counts(window(db)) == ((1, 1, 0, 0) if later_counts else (1, 0, 1, 0))
+        assert verify(db, MODELS).differences == [LEDGER_KNOWS_NOTHING_OF_IT]
+
+    def test_a_later_feedback_that_missed_its_prediction_is_swept_though_there_is_an_outcome(
+        self, db: Database, apply_to: Apply
+    ) -> None:
+        early = a_feedback_event(9000, action="accept", time_us=START_US)
+        apply_to(an_arrival([early], topic=FEEDBACK))
+        apply_to(an_arrival([a_prediction_event(1)]))
+        self.store_feedback_unpaired(db)
+        assert sweep_orphans(db, MODELS, START_US) == 1
+        assert sweep_orphans(db, MODELS, START_US) == 0
+        assert counts(window(db)) == (1, 1, 0, 0)
+
     def test_the_sweep_looks_back_a_day_or_at_everything(self, db: Database, apply_to: Apply) -> None:
         apply_to(an_arrival([a_prediction_event(1)]))
         self.store_feedback_unpaired(db)
@@ -374,7 +413,7 @@ class TestFaults:
     def store_feedback_unpaired(self, db: Database) -> None:
         """As two transactions leave it that could not see each other."""
         with db.write() as c:
-            row = intake.feedback_row(a_feedback_event(), shard=1, now_us=START_US)
+            row = a_feedback_row()
             c.execute(feedback.insert().values(**row))
 
 

@@ -8,7 +8,6 @@ from sqlalchemy import Connection, delete, update
 
 from errata.settings import Model, Task
 from storage.database import Database
-from storage.facts import feedback_row
 from storage.tables import (
     dead_letters,
     feedback,
@@ -20,9 +19,9 @@ from storage.tables import (
 )
 from storage.verify import verify
 from tests.builders import (
-    START_US,
     a_dead_letter,
     a_feedback_event,
+    a_feedback_row,
     a_prediction_event,
     a_voc_event,
     an_arrival,
@@ -58,7 +57,7 @@ def test_it_tells_what_it_has_checked(counted: Database) -> None:
 
 
 def insert_feedback(c: Connection) -> None:
-    c.execute(feedback.insert().values(**feedback_row(a_feedback_event(1009, prediction=2), 1, START_US)))
+    c.execute(feedback.insert().values(**a_feedback_row(1009, prediction=2)))
 
 
 def insert_ledger_row(c: Connection, first_offset: int, next_offset: int) -> None:

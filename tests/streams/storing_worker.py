@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from errata.errors import Stop, Unavailable
+from errata.errors import Behind, Unavailable
 from errata.settings import Settings
 from streams.driver import FetchedRun
 from streams.timers import Timer
@@ -59,7 +59,9 @@ class Store:
         ).fetchone()
         stored = row[0] if row else 0
         if stored < run.first_offset:
-            raise Stop(f"a hole in {partition}: stored up to {stored}, the run starts at {run.first_offset}")
+            raise Behind(
+                f"a hole in {partition}: stored up to {stored}, the run starts at {run.first_offset}"
+            )
         connection.executemany(
             "INSERT INTO record VALUES (?, ?, ?, ?)",
             [(*partition, each.offset, each.value) for each in run.records if each.offset >= stored],

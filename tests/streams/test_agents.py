@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from errata.errors import Stop, Unavailable
+from errata.errors import Behind, Stop, Unavailable
 from errata.topics import FEEDBACK
 from streams.agents import EXIT_BROKEN, Storing, store_runs
 from streams.driver import FetchedRecord, FetchedRun, Positions
@@ -27,6 +27,7 @@ class Consumer:
         self.flow_active = True
         self.done: list[FetchedRun] = []
         self.given_up: list[FetchedRun] = []
+        self.behind: list[FetchedRun] = []
 
     def run_stored(self, message):
         self.done.append(message.run)
@@ -34,6 +35,9 @@ class Consumer:
 
     def run_given_up(self, message):
         self.given_up.append(message.run)
+
+    def run_behind(self, message):
+        self.behind.append(message.run)
 
 
 class Exits(list[int]):
@@ -208,6 +212,42 @@ def test_when_draining_the_database_may_come_back_in_time(make_storing, consumer
     storing = make_storing(failing(2, Unavailable("away")), drain_seconds=30.0)
     asyncio.run(store_runs(events(RUN), consumer, storing))
     assert consumer.done == [RUN]
+
+
+def test_a_database_that_is_behind_is_told_to_the_consumer_and_the_worker_goes_on(
+    make_storing, consumer, exits, caplog
+):
+    storing = make_storing(failing(1, Behind("stored up to 30 only")))
+    asyncio.run(store_runs(events(RUN, RUN), consumer, storing))
+    assert consumer.behind == [RUN]
+    assert consumer.done == [RUN]
+    assert exits == []
+    assert "reading again from where the database is: stored up to 30 only" in caplog.text
+
+
+def test_all_runs_share_the_time_for_draining(make_storing, consumer):
+    """Or else as many runs as wait would each have it for itself, one after another."""
+    consumer.flow_active = False
+    attempts = []
+
+    def store_run(run):
+        attempts.append(run)
+        raise Unavailable("away")
+
+    storing = make_storing(store_run, drain_seconds=0.2)
+    asyncio.run(store_runs(events(*[RUN] * 10), consumer, storing))
+    assert consumer.given_up == [RUN] * 10
+    # Only the first was tried for as long as there was time.
+    assert len(attempts) < 9 + 8
+
+
+def test_the_time_for_draining_begins_anew_when_the_flow_has_gone_on(make_storing, consumer):
+    storing = make_storing(failing(1, Unavailable("away")), drain_seconds=30.0)
+    storing._patience._draining_since = storing._monotonic() - 60
+    asyncio.run(store_runs(events(RUN), consumer, storing))
+    consumer.flow_active = False
+    asyncio.run(store_runs(events(RUN), consumer, storing))
+    assert consumer.done == [RUN, RUN]
 
 
 def test_positions_are_the_stored_ones_with_the_topics_of_the_broker(make_storing):

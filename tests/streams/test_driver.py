@@ -2,7 +2,6 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,37 +15,12 @@ from errata.errors import Stop, Unavailable
 from errata.settings import Settings, Worker
 from errata.topics import FEEDBACK
 from streams import driver
-from streams.app import create_app
-from streams.driver import Consumer, FetchedRun, Positions, RunMessage, choose_positions
+from streams.driver import FetchedRun, Positions, RunMessage, choose_positions
 from streams.ledger import Partition
-from streams.metrics import Metrics
-from streams.progress import Progress
+from tests.streams import fake_kafka
+from tests.streams.fake_kafka import Broker
 
 PARTITIONS: list[Partition] = [(FEEDBACK, 0), (FEEDBACK, 1)]
-
-
-@dataclass
-class Record:
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int = 1_700_000_000_000
-    key: bytes | None = b"k"
-    value: bytes | None = b"0123456789"
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
-class Broker:
-    """The log: offsets that exist, with gaps; and the offsets committed."""
-
-    def __init__(self) -> None:
-        self.offsets: dict[Partition, list[int]] = {each: [] for each in PARTITIONS}
-        self.committed: dict[Partition, int] = {}
-
-    def append(self, partition: Partition, gap: int, n: int) -> None:
-        log = self.offsets[partition]
-        start = (log[-1] + 1 if log else 0) + gap
-        log.extend(range(start, start + n))
 
 
 class Database:
@@ -80,77 +54,11 @@ class Storing:
         return choose_positions(partitions, stored, {FEEDBACK: "id"})
 
 
-class Thread:
-    """In place of driver.ConsumerThread: reads the log as aiokafka does."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self.assigned: set[Partition] = set()
-        self.positions: dict[Partition, int] = {}
-        self.drains = 0
-        self.records_per_fetch = 4
-        self.commits_fail = False
-
-    def assignment(self) -> set[TP]:
-        return {TP(*each) for each in self.assigned}
-
-    async def getmany(self, active: Collection[TP], timeout: float) -> dict[TP, list[Record]]:
-        await asyncio.sleep(0)
-        fetched: dict[TP, list[Record]] = {}
-        for partition in sorted(self.assigned):
-            log = self._broker.offsets[partition]
-            offsets = [each for each in log if each >= self.positions[partition]][: self.records_per_fetch]
-            if offsets and TP(*partition) in active:
-                fetched[TP(*partition)] = [Record(*partition, each) for each in offsets]
-                self.positions[partition] = offsets[-1] + 1
-        self.drains += bool(fetched)
-        await asyncio.sleep(0)
-        return fetched
-
-    async def move_to(self, positions: dict[Partition, int | None]) -> tuple[dict[Partition, int], int]:
-        await asyncio.sleep(0)
-        self.positions = {partition: position or 0 for partition, position in positions.items()}
-        return dict(self.positions), self.drains
-
-    async def commit(self, offsets: dict[TP, int]) -> bool:
-        if self.commits_fail:
-            return False
-        self._broker.committed.update({(tp.topic, tp.partition): offset for tp, offset in offsets.items()})
-        return True
-
-
-class Process:
-    """A worker process as far as its consumer goes: the real consumer over a fake thread."""
+class Process(fake_kafka.Process):
+    """A worker process over the plain database."""
 
     def __init__(self, broker: Broker, database: Database, settings: Settings | None = None) -> None:
-        self.app = create_app(settings or Settings(), Storing(database), Metrics(), Progress())
-        self.app.consumer_generation_id = 1
-        self.consumer: Consumer = self.app.transport.create_consumer(
-            callback=_nothing, on_partitions_revoked=_nothing, on_partitions_assigned=_nothing
-        )
-        self.thread = Thread(broker)
-        self.consumer._thread.thread_loop.close()
-        self.consumer._thread = self.thread
-        self.consumer.sleep = _nothing
-        self.consumer._on_partitions_revoked = _nothing
-
-    async def assign(self, partitions: Collection[Partition]) -> None:
-        """What Faust does in a rebalance, in its order."""
-        self.consumer.stop_flow()
-        await self.consumer.on_partitions_revoked(self.consumer.assignment())
-        self.app.consumer_generation_id += 1
-        self.thread.assigned = set(partitions)
-        self.thread.positions = dict.fromkeys(partitions, 0)
-        self.consumer._set_active_tps(self.thread.assignment())
-        await self.consumer.perform_seek()
-        self.consumer.resume_flow()
-
-    async def fetch(self) -> list[RunMessage]:
-        return [message async for _, message in self.consumer.getmany(timeout=0.01)]
-
-
-async def _nothing(*_: Any, **__: Any) -> None:
-    return None
+        super().__init__(broker, Storing(database), settings)
 
 
 @pytest.fixture
@@ -165,7 +73,7 @@ def loop():
 
 @pytest.fixture
 def broker():
-    return Broker()
+    return Broker(PARTITIONS)
 
 
 @pytest.fixture
@@ -252,6 +160,51 @@ def test_a_database_restored_from_backup_is_filled_up_again(process, broker, dat
     loop.run_until_complete(process.assign(PARTITIONS))
     (message,) = loop.run_until_complete(process.fetch())
     assert (message.run.first_offset, message.run.next_offset) == (0, 4)
+
+
+def test_a_database_restored_while_the_worker_runs_is_filled_up_again(process, broker, database, loop):
+    broker.append(PARTITIONS[0], gap=0, n=12)
+    for _ in range(2):
+        (message,) = loop.run_until_complete(process.fetch())
+        database.store(message.run)
+        process.consumer.run_stored(message)
+    database.next_offsets[PARTITIONS[0]] = 4
+    (message,) = loop.run_until_complete(process.fetch())
+    assert message.run.first_offset == 8
+    process.consumer.run_behind(message)
+    (message,) = loop.run_until_complete(process.fetch())
+    assert (message.run.first_offset, message.run.next_offset) == (4, 8)
+
+
+def test_a_run_from_before_a_new_start_asks_for_no_other_one(process, broker, loop):
+    broker.append(PARTITIONS[0], gap=0, n=8)
+    early = [loop.run_until_complete(process.fetch())[0] for _ in range(2)]
+    process.consumer.run_behind(early[0])
+    (message,) = loop.run_until_complete(process.fetch())
+    process.consumer.run_behind(early[1])
+    (following,) = loop.run_until_complete(process.fetch())
+    assert (message.run.first_offset, following.run.first_offset) == (0, 4)
+
+
+def test_only_the_first_run_of_a_partition_begins_it(process, broker, database, loop):
+    broker.append(PARTITIONS[0], gap=5, n=8)
+    runs = [loop.run_until_complete(process.fetch())[0].run for _ in range(2)]
+    assert [run.begins for run in runs] == [True, False]
+    database.next_offsets[PARTITIONS[0]] = 9
+    loop.run_until_complete(process.assign(PARTITIONS))
+    assert not loop.run_until_complete(process.fetch())[0].run.begins
+
+
+def test_partitions_that_are_added_are_read_from_their_beginning(process, broker, database, loop):
+    """The broker's news of them makes Faust's group take on another assignment, and no more."""
+    loop.run_until_complete(process.assign(PARTITIONS[:1]))
+    broker.append(PARTITIONS[0], gap=0, n=4)
+    database.store(loop.run_until_complete(process.fetch())[0].run)
+    broker.append(PARTITIONS[1], gap=0, n=4)
+    loop.run_until_complete(process.assign(PARTITIONS))
+    (message,) = loop.run_until_complete(process.fetch())
+    run = message.run
+    assert (run.partition, run.first_offset, run.next_offset, run.begins) == (1, 0, 4, True)
 
 
 def test_only_run_stored_makes_an_offset_committable(process, broker, loop):
@@ -444,7 +397,7 @@ class ConsumerHistory(RuleBasedStateMachine):
     def begin(self):
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
-        self.broker, self.database = Broker(), Database()
+        self.broker, self.database = Broker(PARTITIONS), Database()
         self.handed_out: list[RunMessage] = []
         self.stored: list[RunMessage] = []
         self.start_process(PARTITIONS)

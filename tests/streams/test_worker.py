@@ -17,7 +17,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 
 from errata.settings import Broker, Settings, Worker
 from errata.topics import EVENT_TOPICS, FEEDBACK, PREDICTIONS, ensure_topics
-from tests.servers import free_port
+from tests.servers import free_port, running_broker
 
 PROGRAM = Path(__file__).with_name("storing_worker.py")
 ROOT = Path(__file__).parents[2]
@@ -195,8 +195,7 @@ def test_a_worker_without_its_database_waits_and_still_ends_when_asked(fresh_bro
     assert stored_numbers(store) == list(range(300))
 
 
-def test_a_store_that_finds_a_hole_ends_the_worker_at_once(fresh_broker, start, store):
-    """Another database took the place of the worker's: what it holds does not continue."""
+def test_a_store_that_was_restored_while_the_worker_runs_is_filled_up_again(fresh_broker, start, store):
     settings = settings_for(fresh_broker)
     ensure_topics(settings.broker)
     with producing(fresh_broker) as send:
@@ -205,10 +204,26 @@ def test_a_store_that_finds_a_hole_ends_the_worker_at_once(fresh_broker, start, 
         wait_until(lambda: len(stored_numbers(store)) >= 300, worker)
         with sqlite3.connect(store, timeout=20) as connection:
             connection.execute("UPDATE position SET next_offset = 1 WHERE topic = ?", (FEEDBACK,))
+            connection.execute("DELETE FROM record WHERE topic = ? AND offset >= 1", (FEEDBACK,))
         connection.close()
         send(300)
-        assert worker.process.wait(30) == 70
-    assert "a hole in ('errata.feedback'" in worker.log()
+        wait_until(lambda: len(stored_numbers(store)) >= 600, worker)
+        assert stored_numbers(store) == list(range(600))
+        assert worker.process.poll() is None
+    assert "reading again from where the database is: a hole in ('errata.feedback'" in worker.log()
+
+
+def test_a_worker_whose_broker_is_gone_ends_within_seconds_when_asked(tmp_path, start, store):
+    with running_broker(tmp_path) as bootstrap:
+        settings = settings_for(bootstrap)
+        ensure_topics(settings.broker)
+        with producing(bootstrap) as send:
+            send(300)
+        worker = start(settings)
+        wait_until(lambda: len(stored_numbers(store)) >= 300, worker)
+    asked = time.monotonic()
+    assert worker.end() == 0
+    assert time.monotonic() - asked < 8
 
 
 def test_a_worker_says_that_it_waits_for_the_broker_and_ends_when_asked(start):
