@@ -12,7 +12,6 @@ INSTALLED := .venv/installed
 
 help:
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv: $(INSTALLED)  ## Install Errata and everything it needs into .venv (the other targets do this by themselves)
 

@@ -52,8 +52,8 @@ def test_a_command_on_a_page_exists_with_its_options(line: str) -> None:
 
 def test_every_target_that_is_named_can_be_made() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z.]+):", makefile, re.MULTILINE))
-    named = set(re.findall(r"(?:`|^)(?:HEADLESS=1 )?make ([a-z]+)", "\n".join(PAGES.values()), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z.-]+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)(?:HEADLESS=1 )?make ([a-z-]+)", "\n".join(PAGES.values()), re.MULTILINE))
     assert {"demo", "test", "schemas"} <= named <= targets
 
 
