@@ -13,13 +13,13 @@ from errata.topics import FEEDBACK, PREDICTIONS, VOC
 
 _ORDER: Final = (FEEDBACK, VOC, PREDICTIONS)
 #: So many events are handed over without a lock, which would be a third of what a call costs, ...
-_UNSEEN_EVENTS: Final = 256
+_UNSEEN_EVENTS: Final = 512
 #: ... if none of them is larger than this. Both together are how far a full queue may exceed its limits.
 _UNSEEN_BYTES: Final = 4096
 
 
 class Backlog:
-    """A queue of at most `limit_events` and `limit_bytes`, and 256 small events of each topic not looked at yet.
+    """A queue of at most `limit_events` and `limit_bytes`, and 512 small events of each topic not looked at yet.
 
     Feedback and VOC push predictions out, newest first. They are refused only where they alone fill
     `limit_bytes`: losing them is worse than a longer queue, but a queue without end would kill the service.

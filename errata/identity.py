@@ -13,7 +13,7 @@ _VARIANT = 0b10 << 62
 
 #: So many random ends of ids are made at once: a system call costs more than all the rest of an id. With more
 #: of them, the call that makes them would take too long.
-_BLOCK_IDS: Final = 512
+_BLOCK_IDS: Final = 1024
 _VARIANTS: Final = int.from_bytes(b"\x80\0" * _BLOCK_IDS, "big")
 _RANDOM_BITS: Final = int.from_bytes(b"\x3f\xff" * _BLOCK_IDS, "big")
 _EARLIEST_SECOND: Final = 946_684_800
