@@ -13,6 +13,7 @@ committed offsets are only written, for the tools that watch them.
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -135,6 +136,10 @@ _CONSUMER_OPTIONS = {
 }
 
 
+#: After this time without a record everything is looked up again: a database may have been restored meanwhile.
+_QUIET_SECONDS = 30.0
+
+
 class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread that talks to Kafka."""
 
@@ -209,6 +214,8 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         #: The value of `_starts_asked` that the fetch position answers to; None while records are under way.
         self._started: int | None = None
         self._turn = 0
+        #: When a run was handed out or the positions were looked up for the last time.
+        self._quiet_since = time.monotonic()
         self._has_room = asyncio.Event()
         super().__init__(*args, **kwargs)
 
@@ -245,6 +252,8 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
             await self.wait(self.can_resume_flow)
         if self.should_stop or not await self._has_room_for_more(timeout):
             return False
+        if not self.ledger.unfinished and time.monotonic() - self._quiet_since > _QUIET_SECONDS:
+            self._starts_asked += 1
         asked = self._starts_asked
         if self._started != asked and await self._start_from_stored_positions():
             self._started = asked
@@ -289,6 +298,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         self._untouched.discard(partition)
         entry = self.ledger.hand_out(partition, first_offset, run.next_offset, _size_bytes(run))
         self._next_offsets[partition] = run.next_offset
+        self._quiet_since = time.monotonic()
         self.transport.on_bytes_in_flight(self.ledger.unfinished_bytes)
         # Faust's fetch loop would drop what it takes for a repetition, and note gaps that we don't use.
         self._read_offset[tp] = None
@@ -326,6 +336,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         self._untouched = {each for each, offset in positions.next_offsets.items() if offset is None}
         self._topic_ids = positions.topic_ids
         self._drains = drains
+        self._quiet_since = time.monotonic()
         return True
 
     async def perform_seek(self) -> None:

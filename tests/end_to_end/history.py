@@ -254,7 +254,6 @@ class IntakeHistory(RuleBasedStateMachine):
                 if waiting:
                     self.processes[number].consumer.run_given_up(waiting.pop(choice % len(waiting)))
 
-    @precondition(lambda self: any(self.stored))
     @rule(choices=CHOICES, fail=st.booleans())
     def finish_some_and_commit(self, choices, fail):
         for number, process in enumerate(self.processes):
@@ -369,6 +368,8 @@ class IntakeHistory(RuleBasedStateMachine):
         if self.gave_up:
             self.share(dict.fromkeys(self.partitions, 0))
         for _ in range(200):
+            for process in self.processes:
+                process.consumer._quiet_since -= 60
             self.fetch()
             for number, process in enumerate(self.processes):
                 while self.handed_out[number]:

@@ -176,6 +176,18 @@ def test_a_database_restored_while_the_worker_runs_is_filled_up_again(process, b
     assert (message.run.first_offset, message.run.next_offset) == (4, 8)
 
 
+def test_a_database_restored_while_nothing_comes_is_filled_up_again(process, broker, database, loop):
+    broker.append(PARTITIONS[0], gap=0, n=4)
+    (message,) = loop.run_until_complete(process.fetch())
+    database.store(message.run)
+    process.consumer.run_stored(message)
+    database.next_offsets[PARTITIONS[0]] = 2
+    assert loop.run_until_complete(process.fetch()) == []
+    process.consumer._quiet_since -= 60
+    (message,) = loop.run_until_complete(process.fetch())
+    assert (message.run.first_offset, message.run.next_offset) == (2, 4)
+
+
 def test_a_run_from_before_a_new_start_asks_for_no_other_one(process, broker, loop):
     broker.append(PARTITIONS[0], gap=0, n=8)
     early = [loop.run_until_complete(process.fetch())[0] for _ in range(2)]
