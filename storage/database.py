@@ -162,6 +162,24 @@ def translated_errors() -> Iterator[None]:
         raise translate(error) from error
 
 
+@contextmanager
+def savepoint(c: Connection) -> Iterator[None]:
+    """A part of a transaction that is taken back when an error leaves it; the error is translated.
+
+    SQLAlchemy's own goes back to a savepoint and leaves it open: after thousands of them PostgreSQL has no memory
+    left for the locks of one within the other.
+    """
+    with translated_errors():
+        c.exec_driver_sql("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            c.exec_driver_sql("ROLLBACK TO SAVEPOINT part")
+            c.exec_driver_sql("RELEASE SAVEPOINT part")
+            raise
+        c.exec_driver_sql("RELEASE SAVEPOINT part")
+
+
 def translate(error: Exception) -> ErrataError:
     """The error of errata/errors.py that says what to do about `error`; an unknown one is worth a retry."""
     if isinstance(error, (UnicodeEncodeError, OverflowError)):

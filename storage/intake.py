@@ -28,7 +28,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, selec
 from errata.errors import Behind, Malformed, Stop
 from errata.settings import Model
 from quality.windows import minute_of, sum_predictions
-from storage.database import Database, translated_errors
+from storage.database import Database, savepoint
 from storage.facts import (
     AnyFact,
     FeedbackFact,
@@ -283,7 +283,7 @@ def _store_or_refuse(
     if not events:
         return 0, []
     try:
-        with translated_errors(), c.begin_nested():
+        with savepoint(c):
             return _store(c, [fact for _, _, fact in events], circumstances), []
     except Malformed as error:
         if len(events) == 1:

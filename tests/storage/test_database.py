@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from errata.errors import ErrataError, Malformed, SettingsError, Stop, Unavailable
-from storage.database import Database, migrate, open_database, translate, translated_errors
+from storage.database import Database, migrate, open_database, savepoint, translate
 from storage.tables import leases
 
 LEASE = {"name": "sweep", "holder": "me", "until_us": 1}
@@ -127,7 +127,7 @@ def test_a_disk_that_is_full_within_a_savepoint_is_unavailable_too(tmp_path: Pat
     with db.write() as c:
         c.execute(text(f"PRAGMA max_page_count={c.scalar(text('PRAGMA page_count'))}"))
     rows = [{**LEASE, "name": f"{n:060}"} for n in range(1000)]
-    with pytest.raises(Unavailable), db.write() as c, translated_errors(), c.begin_nested():
+    with pytest.raises(Unavailable), db.write() as c, savepoint(c):
         c.execute(insert(leases), rows)
     db.close()
 
