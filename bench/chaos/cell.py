@@ -476,16 +476,7 @@ class Cell:
     def _mend(self) -> None:
         """Make the newcomer known, and send its dead letters again by verbs that are killed while they do it."""
         for slot in self._slots:
-            if slot.pid is not None:
-                os.kill(slot.pid, signal.SIGTERM)
-        while any(slot.pid is not None for slot in self._slots):
-            for slot in self._slots:
-                slot.start_at = float("inf")
-            self._tend()
-            time.sleep(_TICK_SECONDS)
-        for slot in self._slots:
-            slot.start_at = 0.0
-        self._tend("worker", _MENDED)
+            self._renew(slot)
         before = dict(self._expected.ends)
         mended = self._expected.mend()
         for life in [*self._plan.verb_lives, _FOREVER]:
@@ -494,6 +485,20 @@ class Cell:
             holds = [mended[event_id] for event_id in event_ids]
             self._expected.add(partition, offset, holds, (MODEL, NEWCOMER))
         self._drain(_MENDED)
+
+    def _renew(self, slot: Slot) -> None:
+        """End a worker by SIGTERM, and let one take its place that knows the newcomer.
+
+        One at a time: a group that all of its members left at once has no leader any more with this broker (Tansu
+        0.6.0), and those who join it wait for one for ever.
+        """
+        pid = slot.pid
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+        until = time.monotonic() + 8.0
+        while slot.pid == pid or time.monotonic() < until:
+            self._tend("worker", _MENDED)
+            time.sleep(_TICK_SECONDS)
 
     def _run_verb(self, kind: str, life: Life) -> None:
         settings = Settings(broker=self._settings.broker, database=self._settings.database, models=_MENDED)

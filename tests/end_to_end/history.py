@@ -396,16 +396,17 @@ class IntakeHistory(RuleBasedStateMachine):
         )
 
 
-_empty: list[Path] = []
+_empty: list[tuple[Path, tempfile.TemporaryDirectory[str]]] = []
 
 
 def empty_database() -> Path:
     """A file with all tables, made once and copied."""
     if not _empty:
-        file = Path(tempfile.mkdtemp(prefix="errata-empty-")) / "errata.db"
+        directory = tempfile.TemporaryDirectory(prefix="errata-empty-")
+        file = Path(directory.name) / "errata.db"
         migrate(f"sqlite:///{file}")
-        _empty.append(file)
-    return _empty[0]
+        _empty.append((file, directory))
+    return _empty[0][0]
 
 
 def open_quickly(file: Path) -> Database:
