@@ -315,12 +315,7 @@ def _join_binary(headers: Mapping[str, str], content_type: str, value: bytes) ->
 
 def decode_event(raw: bytes) -> Event:
     """Read one event in the JSON format of CloudEvents. Raises Malformed with a reason of the table above."""
-    if (
-        len(raw) <= INLINE_BYTES
-        and raw.count(b"{") + raw.count(b"[") <= LEVELS
-        and b"\\u0000" not in raw
-        and not has_large_number(raw)
-    ):
+    if has_few_brackets(raw) and b"\\u0000" not in raw and not has_large_number(raw):
         # Nothing here can break a limit, so the typed decoder alone decides: the way of nearly every event.
         try:
             envelope = _envelope.decode(raw)
@@ -335,17 +330,14 @@ def decode_event(raw: bytes) -> Event:
     return _decode_carefully(raw)
 
 
-def is_plain(raw: bytes) -> bool:
-    """Whether an event in JSON can break no limit on sizes, levels and characters, whatever is in it.
+def has_few_brackets(raw: bytes) -> bool:
+    """Whether an event in JSON is too small and too flat to break a limit; one that is not may well be right."""
+    return len(raw) <= INLINE_BYTES and raw.count(b"{") + raw.count(b"[") <= LEVELS
 
-    Quick and strict: an event that is not plain may well be right. Numbers are left to `has_large_number`.
-    """
-    return (
-        len(raw) <= INLINE_BYTES
-        and raw.count(b"{") + raw.count(b"[") <= LEVELS
-        and b"\\u" not in raw
-        and (raw.isascii() or _is_utf8(raw))
-    )
+
+def is_plain_text(raw: bytes) -> bool:
+    """Whether JSON is whole characters in UTF-8, none of them escaped by its number."""
+    return b"\\u" not in raw and (raw.isascii() or _is_utf8(raw))
 
 
 def has_large_number(text: bytes) -> bool:

@@ -33,6 +33,9 @@ _POSTGRES: Final[dict[str, Any]] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
+    # A plan that is made once and kept would be that of the tables as they were: one made while they were empty
+    # reads them from end to end for ever.
+    "prepare_threshold": None,
     "options": "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s",
 }
 

@@ -31,16 +31,19 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class UnreadPrediction(PredictionData, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """PredictionData with its values as JSON. Whoever reads it checks the tags, which are few in many events."""
+    """PredictionData with its values as JSON. Its reader checks names and tags, which are few in many events."""
 
+    model: str
+    version: str
     output: Raw
     input: Raw = _NULL
     tags: Raw = Raw(b"{}")  # type: ignore[assignment]
 
 
 class UnreadFeedback(FeedbackData, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """FeedbackData with its correction as JSON."""
+    """FeedbackData with its correction as JSON. Its reader checks the id, which patterns of types do slowly."""
 
+    prediction_id: str
     corrected: Raw = _NULL
 
     def __post_init__(self) -> None:
@@ -50,7 +53,9 @@ class UnreadFeedback(FeedbackData, frozen=True, kw_only=True, omit_defaults=True
 
 
 class Fact(Envelope, frozen=True, tag_field="type", gc=False):
-    """An event as it is stored."""
+    """An event as it is stored. Its reader checks the id."""
+
+    id: str
 
     @property
     def time_us(self) -> int:
@@ -78,7 +83,7 @@ class VocFact(Fact, frozen=True, tag=VOC_V1, gc=False):
 
 AnyFact = PredictionFact | FeedbackFact | VocFact
 
-#: Reads an event in the JSON format of CloudEvents that breaks no limit (errata.wire.is_plain).
+#: Reads an event in the JSON format of CloudEvents; what it leaves to be checked is done in streams/decoding.py.
 read_fact: Final = msgspec.json.Decoder(AnyFact).decode
 
 

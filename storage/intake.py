@@ -42,7 +42,7 @@ from storage.facts import (
 )
 from storage.insertion import Columns, insert_new, insert_unseen, list_keys, take
 from storage.locks import lock_shard
-from storage.pairing import COUNTED, pair
+from storage.pairing import COUNTED, list_with_feedback, pair
 from storage.records import Applied, DeadLetter
 from storage.slices import Tagged, assign_slices, hour_of
 from storage.tables import (
@@ -308,7 +308,8 @@ def _store(c: Connection, facts: Sequence[AnyFact], circumstances: _Circumstance
     corrected = {
         fact.data.prediction_id for fact in given if fact.id in new_feedback and fact.data.who.kind == COUNTED
     }
-    pairing = pair(c, circumstances.models, sorted(new_predictions | corrected))
+    waited_for = list_with_feedback(c, sorted(new_predictions))
+    pairing = pair(c, circumstances.models, sorted(waited_for | corrected))
     add_to_windows(c, shard, _count(made_columns, new_predictions) + pairing.additions)
     return len(new_predictions) + len(new_feedback) + len(new_voc)
 

@@ -40,17 +40,16 @@ class Pairing:
 
 
 def pair(c: Connection, models: Mapping[str, Model], prediction_ids: Sequence[str]) -> Pairing:
-    """Bring the outcomes of those predictions that are stored in line with their feedback.
+    """Bring the outcomes of predictions that have feedback in line with it, as far as they are stored.
 
     The predictions are locked, so that two transactions with feedback for the same one take turns.
     """
-    ids = _with_feedback(c, prediction_ids)
-    if not ids:
+    if not prediction_ids:
         return Pairing(0, [])
     p = predictions.c
     found = c.execute(
         select(as_text(c, p.id), p.model, p.version, p.time_us, p.output, p.slices)
-        .where(is_one_of(c, p.id, ids))
+        .where(is_one_of(c, p.id, prediction_ids))
         .order_by(p.id)
         .with_for_update()
     ).all()
@@ -117,14 +116,11 @@ def _fact_of(row: _Row) -> FeedbackFact:
     return FeedbackFact(row.feedback_id, row.action, row.delay_us, row.distance_ppm, row.display_us)
 
 
-def _with_feedback(c: Connection, prediction_ids: Sequence[str]) -> list[str]:
+def list_with_feedback(c: Connection, prediction_ids: Sequence[str]) -> set[str]:
+    """Those of the predictions for which there is feedback that counts."""
     f = feedback.c
-    wanted = (
-        select(as_text(c, f.prediction_id))
-        .where(is_one_of(c, f.prediction_id, prediction_ids))
-        .where(f.who_kind == COUNTED)
-    )
-    return sorted(set(c.scalars(wanted).all())) if prediction_ids else []
+    wanted = select(as_text(c, f.prediction_id)).where(is_one_of(c, f.prediction_id, prediction_ids))
+    return set(c.scalars(wanted.where(f.who_kind == COUNTED)).all()) if prediction_ids else set()
 
 
 def read_outcomes(c: Connection, prediction_ids: Sequence[str]) -> dict[str, FeedbackFact]:

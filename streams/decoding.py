@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from errata.errors import Malformed
-from errata.events import PredictionData
+from errata.events import Name, PredictionData
 from errata.masking import mask, mask_bytes
 from errata.wire import (
     EVENT_BYTES,
@@ -16,8 +16,10 @@ from errata.wire import (
     check_time,
     decode_event,
     format_time,
+    has_few_brackets,
     has_large_number,
-    is_plain,
+    is_id,
+    is_plain_text,
     split_record,
 )
 from storage.facts import AnyFact, FeedbackFact, PredictionFact, VocFact, encode_fact, fact_of, read_fact
@@ -56,8 +58,10 @@ def decode_run(run: FetchedRun, now_us: int) -> Arrival:
         if isinstance(elements, Refused):
             arrival.dead.append(_bury(elements, record.offset, arrival))
             continue
+        # A batch is looked through once for all of its events.
+        is_plain = is_plain_text(elements[0] if len(elements) == 1 else record.value or b"")
         for position, raw in enumerate(elements):
-            fact = reader.read(position, raw)
+            fact = reader.read(position, raw, is_plain and has_few_brackets(raw))
             if isinstance(fact, Refused):
                 arrival.dead.append(_bury(fact, record.offset, arrival))
             else:
@@ -73,12 +77,13 @@ class _Reader:
     def __init__(self, now_us: int) -> None:
         self._now_us = now_us
         self._latest = _EPOCH + timedelta(microseconds=now_us + FUTURE_US)
-        #: Tags that were checked: in a run many predictions have the same.
-        self._tags: set[bytes] = set()
+        #: Names and tags that were checked: in a run many predictions have the same.
+        self._checked: set[tuple[str, str, bytes]] = set()
 
-    def read(self, position: int, raw: bytes) -> AnyFact | Refused:
+    def read(self, position: int, raw: bytes, is_plain: bool) -> AnyFact | Refused:
+        """Read one event; it `is_plain` if it can break no limit of sizes, levels and characters."""
         try:
-            fact = self._read_plain(raw) if is_plain(raw) else fact_of(decode_event(raw))
+            fact = self._read_plain(raw) if is_plain else fact_of(decode_event(raw))
         except UNREADABLE:
             try:
                 fact = fact_of(decode_event(raw))
@@ -93,14 +98,19 @@ class _Reader:
         return fact
 
     def _read_plain(self, raw: bytes) -> AnyFact:
-        """The fact in an event that breaks no limit. Raises ValueError where it has to be read carefully."""
+        """The fact in a plain event. Raises ValueError where it has to be read carefully."""
         fact: AnyFact = read_fact(raw)
         check_time(fact.time)
         if type(fact) is PredictionFact:
-            tags = bytes(fact.data.tags)
-            if tags not in self._tags:
-                _read_tags(tags)
-                self._tags.add(tags)
+            alike = (fact.data.model, fact.data.version, bytes(fact.data.tags))
+            if alike not in self._checked:
+                msgspec.convert(alike[:2], tuple[Name, Name])
+                _read_tags(alike[2])
+                self._checked.add(alike)
+        elif type(fact) is FeedbackFact and not is_id(fact.data.prediction_id):
+            raise ValueError(fact.data.prediction_id)
+        if not is_id(fact.id):
+            raise ValueError(fact.id)
         return fact
 
     def _refuse_future(self, position: int, fact: AnyFact) -> Refused:

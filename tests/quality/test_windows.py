@@ -20,6 +20,8 @@ from quality.windows import (
     of_outcome,
     of_prediction,
     subtract,
+    sum_outcomes,
+    sum_predictions,
 )
 
 integers = st.integers(-(10**12), 10**12)
@@ -126,3 +128,27 @@ def test_restating_in_any_order_of_arrival_ends_at_the_count_from_scratch(
     assert window.n == len(history)
     assert window.n_edit + window.n_accept + window.n_reject == sum(bool(facts) for _, facts in history)
     assert window.served == Counter(bucket_of(latency) for latency, _ in history if latency is not None)
+
+
+groups = st.integers(0, 3)
+
+
+@given(st.lists(st.tuples(latencies, groups)))
+def test_many_predictions_are_summed_as_they_are_one_by_one(made: list[tuple[int | None, int]]) -> None:
+    sums = sum_predictions([latency for latency, _ in made], [group for _, group in made], 4)
+    for group, total in enumerate(sums):
+        assert total == add_all(of_prediction(latency) for latency, own in made if own == group)
+
+
+@given(st.lists(st.tuples(feedback, st.sampled_from([1, -1]), groups)))
+def test_many_outcomes_are_summed_and_taken_back_as_they_are_one_by_one(
+    given_: list[tuple[FeedbackFact, int, int]],
+) -> None:
+    sums = sum_outcomes(
+        [each[0] for each in given_], [each[1] for each in given_], [each[2] for each in given_], 4
+    )
+    for group, total in enumerate(sums):
+        own = [(fact, sign) for fact, sign, place in given_ if place == group]
+        assert total == add_all(
+            of_outcome(fact) if sign > 0 else negate(of_outcome(fact)) for fact, sign in own
+        )

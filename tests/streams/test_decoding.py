@@ -1,12 +1,25 @@
-from hypothesis import given
-from hypothesis import strategies as st
+import json
 
-from errata.wire import decode_event, encode_batch, encode_binary, encode_event, encode_structured
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import fields
+
+from errata.events import TYPES
+from errata.masking import mask_event
+from errata.wire import (
+    decode_event,
+    decode_record,
+    encode_batch,
+    encode_binary,
+    encode_event,
+    encode_structured,
+)
 from storage.facts import encode_fact
 from storage.intake import Arrival
 from streams.decoding import FUTURE_US, decode_run
 from streams.driver import FetchedRecord, FetchedRun
 from tests.builders import START_US, a_feedback_event, a_prediction_event, a_voc_event
+from tests.errata.strategies import events
 
 
 def a_record(offset, headers_and_value):
@@ -103,3 +116,44 @@ def test_every_record_leaves_a_trace_unless_it_is_an_empty_batch(records):
     traced = {offset for offset, _, _ in arrival.events} | {each.offset for each in arrival.dead}
     for place, (value, _) in enumerate(records):
         assert 10 + place in traced or b"".join((value or b"").split()) == b"[]"
+
+
+@st.composite
+def damaged(draw):
+    """A valid event in which some bytes were replaced, mostly by what JSON and the limits are sensitive to."""
+    raw = bytearray(encode_event(draw(events)))
+    signs = st.sampled_from([*b'{}[]",:\\u0e+-19nN \x00\xff', *b"eE."]) | st.integers(0, 255)
+    for place, sign in draw(st.lists(st.tuples(st.integers(0, len(raw) - 1), signs), max_size=3)):
+        raw[place] = sign
+    return bytes(raw)
+
+
+numbers = ["1e999", "-1e+400", "1e-400", "12345678901234567890", "-9223372036854775808", "NaN", "1" * 400]
+strings = ['"\\ud800"', '"\\u0000"', '"\\u00e9"', '"' + "x" * 70_000 + '"']
+json_texts = st.sampled_from([*numbers, *strings, "[" * 70 + "]" * 70, "null", "{}", "true"])
+
+
+@st.composite
+def extreme(draw):
+    """A valid event with a value of which the limits speak."""
+    event = json.loads(encode_event(draw(events)))
+    # A value in a field that is not of its type is only looked at by the careful way, before both leave it out.
+    known = [each.name for each in fields(TYPES[event["type"]])]
+    event["data"][draw(st.sampled_from(known))] = "@"
+    name = draw(st.sampled_from(known))
+    if draw(st.booleans()):
+        event["data"][name] = draw(st.sampled_from(["", "A B", "m\n", "0" * 36, "É" * 3]))
+    return json.dumps(event, ensure_ascii=draw(st.booleans())).replace('"@"', draw(json_texts)).encode()
+
+
+@given(st.lists(damaged() | extreme(), min_size=1, max_size=4))
+@settings(max_examples=300)
+def test_the_quick_way_reads_and_refuses_just_what_the_careful_way_does(raws):
+    headers = [("content-type", b"application/cloudevents-batch+json")]
+    value = b"[" + b",".join(raws) + b"]"
+    careful = decode_record(headers, value)
+    arrival = decode_run(a_run(a_record(11, (headers, value))), 4_133_980_800_000_000)
+    read = [(position, mask_event(event)) for position, event in careful.events]
+    assert [(position, event) for _, position, event in events_of(arrival)] == read
+    refused = sorted((each.position, each.reason) for each in careful.refused)
+    assert sorted((each.position, each.reason) for each in arrival.dead) == refused
