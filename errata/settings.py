@@ -182,6 +182,8 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     metrics_port: int = 9464
     #: How often the timers look for work.
     timer_seconds: float = 1.0
+    #: Share of its time that one worker spends on comparing what was counted with the facts, on and on; 0 turns it off.
+    verify_share: float = 0.05
 
 
 class Intake(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -315,6 +317,8 @@ def _check(settings: Settings) -> None:
     """Refuse combinations that would lose or expose data."""
     if settings.broker.partitions < 1:
         raise SettingsError("broker.partitions must be 1 or more")
+    if not 0 <= settings.worker.verify_share <= 1:
+        raise SettingsError("worker.verify_share must be 0 to 1")
     if settings.broker.password and settings.broker.security_protocol != "SASL_SSL":
         raise SettingsError(
             "broker.password is set but broker.security_protocol is not SASL_SSL: "

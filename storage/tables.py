@@ -217,6 +217,33 @@ intake_ledger = Table(
     CheckConstraint("n = n_new + n_duplicate + n_dead", name="balance"),
 )
 
+intake_pauses = Table(
+    "intake_pauses",
+    metadata,
+    Column("topic", String(249), primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("reason", Text, nullable=False, comment="why it was paused: a sentence"),
+    Column("paused_us", BigInteger, nullable=False),
+    Column("resumed_us", BigInteger, nullable=True, comment="null while the partition is not read"),
+    Column(
+        "flooded_us",
+        BigInteger,
+        nullable=False,
+        comment="when dead letters were last above the limits; what was resumed stays so while it goes on",
+    ),
+)
+
+verify_rounds = Table(
+    "verify_rounds",
+    metadata,
+    Column("name", String(16), primary_key=True, comment="current: there is one"),
+    Column("place", Text, nullable=False, comment="JSON: where the round goes on (storage/verify_rounds.py)"),
+    Column("started_us", BigInteger, nullable=False),
+    Column("n_differences", BigInteger, nullable=False, comment="found in this round so far"),
+    Column("completed_us", BigInteger, nullable=True, comment="when the round before it came to its end"),
+    Column("n_differences_before", BigInteger, nullable=False, comment="found in the round before it"),
+)
+
 leases = Table(
     "leases",
     metadata,

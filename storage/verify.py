@@ -4,12 +4,12 @@ All is read in one snapshot, so that it may run while workers write.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, Select, func, select, text
 
 from errata.settings import Model
 from errata.topics import EVENT_TOPICS
@@ -32,6 +32,11 @@ from storage.tables import (
 from storage.windows import Addition, WindowKey, contribution_of, place_of, sum_additions, sum_shards
 
 _PREDICTIONS_AT_ONCE: Final = 5000
+#: What of a prediction is needed to count it again.
+PREDICTION_COLUMNS: Final = tuple(
+    predictions.c[name]
+    for name in ("id", "model", "version", "time_us", "output", "slices", "latency_us", "stored_us")
+)
 #: Differences that are told one by one.
 _TOLD: Final = 1000
 
@@ -57,8 +62,12 @@ def verify(db: Database, models: Mapping[str, Model]) -> Verification:
             # A recount of many facts takes as long as it takes, and only reads.
             c.execute(text("SET LOCAL statement_timeout = 0"))
             c.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-        counted = _recount(c, models, found)
-        _compare_windows(c, counted, found)
+        counted = recount(c, models, _all_predictions(c), found)
+        n_outcomes, n_stored = found.checked["outcomes"], _count(c, outcomes)
+        if n_stored != n_outcomes:
+            found.differences.append(f"{n_stored - n_outcomes} outcomes belong to no stored prediction")
+        found.checked["feedback"] = _count(c, feedback)
+        compare_windows(c, select(windows), counted, found)
         _balance_ledger(c, found)
     n = len(found.differences)
     if n > _TOLD:
@@ -66,13 +75,22 @@ def verify(db: Database, models: Mapping[str, Model]) -> Verification:
     return found
 
 
-def _recount(
-    c: Connection, models: Mapping[str, Model], found: Verification
+def recount(
+    c: Connection,
+    models: Mapping[str, Model],
+    pages: Iterable[Sequence[Any]],
+    found: Verification,
+    *,
+    settled_us: int | None = None,
 ) -> dict[WindowKey, Contribution]:
-    """Compare all outcomes; return what the facts say that the windows are."""
+    """Compare the outcomes of predictions (rows of PREDICTION_COLUMNS); return what the facts say of the windows.
+
+    The sweep (storage/intake.py) still comes to predictions that were stored after `settled_us`: their outcomes are
+    taken as they are.
+    """
     totals: dict[WindowKey, Contribution] = {}
     n_predictions = n_outcomes = 0
-    for some in _all_predictions(c):
+    for some in pages:
         ids = [prediction.id for prediction in some]
         facts, stored = read_feedback(c, ids), read_outcomes(c, ids)
         additions: list[Addition] = []
@@ -80,6 +98,8 @@ def _recount(
             old = stored.get(prediction.id)
             now = judge(models, prediction, facts[prediction.id]) if prediction.id in facts else None
             if prediction.model not in models and now is not None and old is not None and now.id == old.id:
+                now = old
+            if now != old and settled_us is not None and prediction.stored_us > settled_us:
                 now = old
             if now != old:
                 found.differences.append(_tell_outcome(prediction.id, old, now))
@@ -89,18 +109,14 @@ def _recount(
             totals[key] = add_all((totals.get(key, ZERO), contribution))
         n_predictions += len(some)
         n_outcomes += len(stored)
-    n_stored = _count(c, outcomes)
-    if n_stored != n_outcomes:
-        found.differences.append(f"{n_stored - n_outcomes} outcomes belong to no stored prediction")
-    found.checked |= {"predictions": n_predictions, "feedback": _count(c, feedback), "outcomes": n_outcomes}
+    found.checked |= {"predictions": n_predictions, "outcomes": n_outcomes}
     return totals
 
 
 def _all_predictions(c: Connection) -> Iterator[Sequence[Any]]:
     """All predictions in the order of their ids, some at a time."""
     p = predictions.c
-    columns = (p.id, p.model, p.version, p.time_us, p.output, p.slices, p.latency_us)
-    page = select(*columns).order_by(p.id).limit(_PREDICTIONS_AT_ONCE)
+    page = select(*PREDICTION_COLUMNS).order_by(p.id).limit(_PREDICTIONS_AT_ONCE)
     some: Sequence[Any] = c.execute(page).all()
     while some:
         yield some
@@ -120,14 +136,13 @@ def _tell_outcome(prediction_id: str, old: FeedbackFact | None, now: FeedbackFac
     return f"the outcome of prediction {prediction_id} is stored with {different}"
 
 
-def _compare_windows(c: Connection, counted: Mapping[WindowKey, Contribution], found: Verification) -> None:
+def compare_windows(
+    c: Connection, wanted: Select[Any], counted: Mapping[WindowKey, Contribution], found: Verification
+) -> None:
+    """Compare the windows that `wanted` selects with those that were counted."""
     stored: dict[WindowKey, Contribution] = {}
     keys = (windows.c.model, windows.c.version, windows.c.slice, windows.c.minute_us)
-    rows = (
-        c.execution_options(yield_per=_PREDICTIONS_AT_ONCE)
-        .execute(select(windows).order_by(*keys))
-        .mappings()
-    )
+    rows = c.execution_options(yield_per=_PREDICTIONS_AT_ONCE).execute(wanted.order_by(*keys)).mappings()
     for _, shards in groupby(rows, key=lambda row: tuple(row[key.name] for key in keys)):
         window = sum_shards(list(shards))
         stored[window.model, window.version, window.slice, window.minute_us] = contribution_of(window)
@@ -160,15 +175,7 @@ def _balance_ledger(c: Connection, found: Verification) -> None:
     ends: dict[tuple[str, int], int] = {}
     for row in c.execute(select(intake_ledger).order_by(ledger.topic, ledger.partition, ledger.first_offset)):
         partition = row.topic, row.partition
-        where = f"ledger of {row.topic} {row.partition}, offsets {row.first_offset} to {row.next_offset}"
-        if row.n != row.n_new + row.n_duplicate + row.n_dead:
-            sums = f"{row.n_new} new + {row.n_duplicate} duplicate + {row.n_dead} dead"
-            found.differences.append(f"{where}: {row.n} events are not {sums}")
-        end = ends.get(partition, row.first_offset)
-        if row.first_offset < end:
-            found.differences.append(f"{where}: offsets up to {end} were applied before")
-        if row.first_offset > end:
-            found.differences.append(f"{where}: nothing is known of the offsets from {end} on before it")
+        found.differences += tell_ledger_row(row, ends.get(partition, row.first_offset))
         ends[partition] = row.next_offset
         n_dead[partition] += row.n_dead
         n_new += row.n_new
@@ -185,6 +192,20 @@ def _balance_ledger(c: Connection, found: Verification) -> None:
     if n_stored != n_new:
         found.differences.append(f"{n_stored} events are stored, but the ledger says {n_new} were new")
     found.checked["runs of records"] = n_rows
+
+
+def tell_ledger_row(row: Any, end: int) -> list[str]:
+    """What is wrong with a row of the ledger, given where the one before it ended."""
+    where = f"ledger of {row.topic} {row.partition}, offsets {row.first_offset} to {row.next_offset}"
+    differences = []
+    if row.n != row.n_new + row.n_duplicate + row.n_dead:
+        sums = f"{row.n_new} new + {row.n_duplicate} duplicate + {row.n_dead} dead"
+        differences.append(f"{where}: {row.n} events are not {sums}")
+    if row.first_offset < end:
+        differences.append(f"{where}: offsets up to {end} were applied before")
+    if row.first_offset > end:
+        differences.append(f"{where}: nothing is known of the offsets from {end} on before it")
+    return differences
 
 
 def _compare_dead_letters(c: Connection, n_dead: Mapping[tuple[str, int], int], found: Verification) -> None:

@@ -14,6 +14,7 @@ from prometheus_client import (
 )
 
 from errata.errors import Stop
+from storage.overview import Overview
 
 
 class Metrics:
@@ -46,6 +47,29 @@ class Metrics:
         self._timer_failures = Counter(
             "errata_timer_failures", "Timers that raised", ["timer"], registry=self.registry
         )
+        self._verify_differences = Gauge(
+            "errata_verify_differences",
+            "Differences between what was counted and the facts: in the last whole round, or in this one so far",
+            registry=self.registry,
+        )
+        self._verify_last_complete_seconds = Gauge(
+            "errata_verify_last_complete_seconds",
+            "When the last whole round of the continuous verification ended, in seconds since 1970",
+            registry=self.registry,
+        )
+        self._dead_letters = Gauge(
+            "errata_dead_letters", "Dead letters that are stored", ["reason"], registry=self.registry
+        )
+        self._orphans = Gauge(
+            "errata_orphans",
+            "Feedback whose prediction is not there, among the latest 10,000",
+            registry=self.registry,
+        )
+        self._join_ratio = Gauge(
+            "errata_join_ratio",
+            "Share of the latest 10,000 feedback whose prediction is there",
+            registry=self.registry,
+        )
 
     def count_stored(self, topic: str, records: int, seconds: float) -> None:
         """Count a run that was stored, with the time of its last attempt."""
@@ -59,6 +83,17 @@ class Metrics:
     def count_timer_failure(self, timer: str) -> None:
         """Count a timer that raised."""
         self._timer_failures.labels(timer).inc()
+
+    def set_overview(self, overview: Overview) -> None:
+        """Note what the database knows of the installation."""
+        current = overview.round
+        if current is not None:
+            self._verify_differences.set(max(current.n_differences, current.n_differences_before))
+            self._verify_last_complete_seconds.set((current.completed_us or 0) / 1_000_000)
+        for reason, n in overview.dead_letters.items():
+            self._dead_letters.labels(reason).set(n)
+        self._orphans.set(overview.n_feedback - overview.n_joined)
+        self._join_ratio.set(overview.n_joined / overview.n_feedback if overview.n_feedback else 1.0)
 
     def set_unavailable_seconds(self, seconds: float) -> None:
         """Note how long the database has been unavailable."""

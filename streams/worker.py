@@ -38,17 +38,18 @@ def run_worker(
     store_run: StoreRun,
     stored_positions: StoredPositions,
     timers: Sequence[Timer],
+    metrics: Metrics,
     end_process: Callable[[int], Any] = os._exit,
 ) -> int:
     """Store events until SIGTERM or SIGINT; return the exit status.
 
     `store_run` is called in one thread, with one run at a time; it commits the run together with the
     partition's position, raises Unavailable to be called again, and anything else to end the process.
-    `stored_positions` is called in the same thread. `timers` run in a second thread. Must be called in the
-    main thread, which handles signals. Raises Stop when the worker can't start at all.
+    `stored_positions` is called in the same thread. `timers` run in a second thread. `metrics` are served. Must be
+    called in the main thread, which handles signals. Raises Stop when the worker can't start at all.
     """
     check_private_names()
-    metrics, progress = Metrics(), Progress()
+    progress = Progress()
     stalled_seconds = settings.worker.watchdog_seconds
     with ExitStack() as running:
         if settings.worker.metrics_port > 0:

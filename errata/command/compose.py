@@ -13,16 +13,21 @@ def run_composed_worker(settings: Settings) -> int:
     from storage.database import open_database
     from storage.intake import apply, stored_positions, sweep_orphans
     from storage.leases import take_lease
+    from storage.overview import read_overview
+    from storage.verify_rounds import verify_next
     from streams.decoding import decode_run
     from streams.driver import FetchedRun
+    from streams.metrics import Metrics
     from streams.outbox import OutboxSender
     from streams.timers import Timer
+    from streams.verifying import Verifying
     from streams.watching import watch
     from streams.worker import run_worker
 
     database = open_database(settings.database.url)
     holder = holder_name()
     sender = OutboxSender(settings.broker)
+    metrics = Metrics()
 
     def store_run(run: FetchedRun) -> None:
         arrival = decode_run(run, now_us())
@@ -49,7 +54,13 @@ def run_composed_worker(settings: Settings) -> int:
 
         return Timer(name, every_seconds, run_if_leased)
 
-    second = settings.worker.timer_seconds
+    def overlook() -> None:
+        with database.read() as connection:
+            metrics.set_overview(read_overview(connection))
+
+    second, share = settings.worker.timer_seconds, settings.worker.verify_share
+    verifying = Verifying(lambda now: verify_next(database, settings.models, now), share=share, now_us=now_us)
+    verification = [once("verify", second, verifying.take_turn)] if share > 0 else []
     try:
         return run_worker(
             settings,
@@ -60,7 +71,11 @@ def run_composed_worker(settings: Settings) -> int:
                 once("collect", second, lambda: collect(database, settings, now_us(), new_id)),
                 once("send", second, lambda: sender.send_unsent(database, now_us)),
                 once("pair", 30 * second, lambda: sweep_orphans(database, settings.models, now_us())),
+                *verification,
+                # Not by one worker alone: Prometheus may ask any of them.
+                Timer("overlook", 5 * second, overlook),
             ],
+            metrics=metrics,
         )
     finally:
         sender.close()

@@ -16,6 +16,7 @@ import msgspec
 from errata.errors import Behind, Unavailable
 from errata.settings import Settings
 from streams.driver import FetchedRun
+from streams.metrics import Metrics
 from streams.timers import Timer
 from streams.worker import run_worker
 
@@ -88,7 +89,11 @@ def main(file: Path, settings: Settings) -> int:
     store = Store(file)
     tick = Timer("tick", 0.5, lambda: file.with_suffix(".tick").touch())
     return run_worker(
-        settings, store_run=store.store_run, stored_positions=store.stored_positions, timers=[tick]
+        settings,
+        store_run=store.store_run,
+        stored_positions=store.stored_positions,
+        timers=[tick],
+        metrics=Metrics(),
     )
 
 

@@ -4,6 +4,8 @@ import urllib.request
 import pytest
 
 from errata.errors import Stop
+from storage.overview import Overview
+from storage.verify_rounds import Place, Round
 from streams.metrics import Metrics, MetricsServer
 from tests.servers import free_port
 
@@ -23,8 +25,13 @@ def health():
 
 
 @pytest.fixture
-def port(health):
-    port, metrics = free_port(), Metrics()
+def metrics():
+    return Metrics()
+
+
+@pytest.fixture
+def port(health, metrics):
+    port = free_port()
     metrics.count_stored("errata.voc", 3, 0.02)
     server = MetricsServer(port, metrics, lambda: health["is_healthy"])
     server.start()
@@ -37,6 +44,19 @@ def test_prometheus_gets_the_numbers(port):
     assert status == 200
     assert 'errata_records_consumed_total{topic="errata.voc"} 3.0' in text
     assert 'errata_storing_seconds_bucket{le="0.025"} 1.0' in text
+
+
+def test_what_the_database_knows_is_told(port, metrics):
+    current = Round(place=Place(), started_us=0, completed_us=5_000_000, n_differences_before=2)
+    letters = {"broken_json": 7}
+    metrics.set_overview(Overview(round=current, dead_letters=letters, n_feedback=8, n_joined=6))
+    _, text = get(port, "/metrics")
+    lines = text.splitlines()
+    assert "errata_verify_differences 2.0" in lines
+    assert "errata_verify_last_complete_seconds 5.0" in lines
+    assert 'errata_dead_letters{reason="broken_json"} 7.0' in lines
+    assert "errata_orphans 2.0" in lines
+    assert "errata_join_ratio 0.75" in lines
 
 
 def test_health_is_a_status(port, health):
