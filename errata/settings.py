@@ -174,6 +174,15 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     drain_seconds: float = 10.0
     #: Without progress for this long although records wait, the worker ends itself.
     watchdog_seconds: float = 300.0
+    #: A partition of whose events so many were dead letters within `flood_seconds` is paused, if they are also
+    #: `flood_share` of all; 0 pauses none.
+    flood_dead_letters: int = 1000
+    #: The share of dead letters from which a partition is paused.
+    flood_share: float = 0.5
+    #: How far back dead letters are counted for a flood, and how long a flood must be over to be a new one.
+    flood_seconds: float = 600.0
+    #: Without an answer of the broker to fetches for this long, `/healthz` answers 503.
+    reads_stalled_seconds: float = 90.0
     #: Values of one tag per model and hour before further ones are counted as `__other__`.
     slice_values_per_hour: int = 200
     #: The address that the metrics are served on; `0.0.0.0` is every one of this machine.
@@ -317,8 +326,9 @@ def _check(settings: Settings) -> None:
     """Refuse combinations that would lose or expose data."""
     if settings.broker.partitions < 1:
         raise SettingsError("broker.partitions must be 1 or more")
-    if not 0 <= settings.worker.verify_share <= 1:
-        raise SettingsError("worker.verify_share must be 0 to 1")
+    for name in ("verify_share", "flood_share"):
+        if not 0 <= getattr(settings.worker, name) <= 1:
+            raise SettingsError(f"worker.{name} must be 0 to 1")
     if settings.broker.password and settings.broker.security_protocol != "SASL_SSL":
         raise SettingsError(
             "broker.password is set but broker.security_protocol is not SASL_SSL: "

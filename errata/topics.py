@@ -25,7 +25,8 @@ FEEDBACK = "errata.feedback"
 VOC = "errata.voc"
 #: Written by Errata for its trainers: the runs to carry out. Key: the model.
 RETRAIN = "errata.retrain"
-#: Written by Errata for everyone: drift, a batch that is ready, a version that is released. Key: the model.
+#: Written by Errata for everyone: drift, a batch that is ready, a version that is released, a partition that is paused.
+#: Key: the model, or TOPIC/PARTITION.
 SIGNALS = "errata.signals"
 
 #: What Errata itself says: CloudEvents types of RETRAIN (a run is requested) and of SIGNALS (the others).
@@ -33,6 +34,7 @@ RUN_REQUESTED = "errata.run.requested.v1"
 DRIFT_NOTICED = "errata.drift.noticed.v1"
 BATCH_ORDERED = "errata.batch.ordered.v1"
 VERSION_RELEASED = "errata.version.released.v1"
+INTAKE_PAUSED = "errata.intake.paused.v1"
 
 #: What the stream worker reads. They have equal partition counts, so that a key has one number in all three.
 EVENT_TOPICS = (PREDICTIONS, FEEDBACK, VOC)

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, case, func, select
 
 from storage.dead_letters import count_by_reason
 from storage.pairing import COUNTED
+from storage.pauses import Pause, list_paused
 from storage.tables import feedback, outcomes
 from storage.verify_rounds import Round, get_round
 
@@ -25,13 +26,18 @@ class Overview:
     #: Of the latest feedback of users: how many there are, and how many have met their prediction.
     n_feedback: int
     n_joined: int
+    paused: list[Pause]
 
 
 def read_overview(c: Connection) -> Overview:
     """Everything of one moment."""
     n_feedback, n_joined = _count_joined(c)
     return Overview(
-        round=get_round(c), dead_letters=count_by_reason(c), n_feedback=n_feedback, n_joined=n_joined
+        round=get_round(c),
+        dead_letters=count_by_reason(c),
+        n_feedback=n_feedback,
+        n_joined=n_joined,
+        paused=list_paused(c),
     )
 
 

@@ -1,7 +1,8 @@
 """What the worker tells Prometheus, and the small server that tells it."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import (
@@ -15,6 +16,9 @@ from prometheus_client import (
 
 from errata.errors import Stop
 from storage.overview import Overview
+from storage.records import Applied
+from streams.driver import FetchedRun
+from streams.ledger import Partition
 
 
 class Metrics:
@@ -22,6 +26,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        #: What whoever asks for the health shall know besides.
+        self.remarks: Sequence[str] = ()
         self._records = Counter(
             "errata_records_consumed", "Records stored", ["topic"], registry=self.registry
         )
@@ -30,6 +36,30 @@ class Metrics:
             "Time of the transaction that stored a run of records",
             registry=self.registry,
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        )
+        self._events = Counter(
+            "errata_events",
+            "Events stored, by what became of them: new, duplicate or dead",
+            ["topic", "outcome"],
+            registry=self.registry,
+        )
+        self._event_age_seconds = Histogram(
+            "errata_event_age_seconds",
+            "Time from Kafka to the database: of the oldest record of each run, when it was stored",
+            ["topic"],
+            registry=self.registry,
+            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400),
+        )
+        self._lag = Gauge(
+            "errata_lag_records",
+            "Records of a partition that this worker has not read yet, as far as the broker has told",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
+        self._paused = Gauge(
+            "errata_paused_partitions",
+            "Partitions that are not read because dead letters flood them",
+            registry=self.registry,
         )
         self._given_up = Counter(
             "errata_fetched_runs_given_up",
@@ -71,10 +101,24 @@ class Metrics:
             registry=self.registry,
         )
 
-    def count_stored(self, topic: str, records: int, seconds: float) -> None:
+    def count_stored(self, run: FetchedRun, seconds: float, now: Callable[[], float] = time.time) -> None:
         """Count a run that was stored, with the time of its last attempt."""
-        self._records.labels(topic).inc(records)
+        self._records.labels(run.topic).inc(len(run.records))
         self._storing_seconds.observe(seconds)
+        oldest_ms = min(record.timestamp_ms for record in run.records)
+        self._event_age_seconds.labels(run.topic).observe(max(0.0, now() - oldest_ms / 1000))
+
+    def count_events(self, applied: Applied) -> None:
+        """Count what became of the events of a run."""
+        outcomes = {"new": applied.n_new, "duplicate": applied.n_duplicate, "dead": applied.n_dead}
+        for outcome, n in outcomes.items():
+            self._events.labels(applied.topic, outcome).inc(n)
+
+    def set_lags(self, lags: Mapping[Partition, int]) -> None:
+        """Note how far behind each partition is that is ours; others are somebody else's to tell."""
+        self._lag.clear()
+        for (topic, partition), n_records in lags.items():
+            self._lag.labels(topic, str(partition)).set(n_records)
 
     def count_given_up(self) -> None:
         """Count a run that was let go without being stored."""
@@ -90,6 +134,8 @@ class Metrics:
         if current is not None:
             self._verify_differences.set(max(current.n_differences, current.n_differences_before))
             self._verify_last_complete_seconds.set((current.completed_us or 0) / 1_000_000)
+        self._paused.set(len(overview.paused))
+        self.remarks = [pause.reason for pause in overview.paused]
         for reason, n in overview.dead_letters.items():
             self._dead_letters.labels(reason).set(n)
         self._orphans.set(overview.n_feedback - overview.n_joined)
@@ -105,20 +151,22 @@ class Metrics:
 
 
 class MetricsServer:
-    """Answers `/metrics`, and `/healthz` with 200 or 503, on `host`. Raises Stop if the port is taken."""
+    """Answers `/metrics`, and `/healthz` with 200 or 503, on `host`. Raises Stop if the port is taken.
+
+    `tell_trouble` says what is wrong in a sentence, or None.
+    """
 
     def __init__(
-        self, port: int, metrics: Metrics, is_healthy: Callable[[], bool], host: str = "127.0.0.1"
+        self, port: int, metrics: Metrics, tell_trouble: Callable[[], str | None], host: str = "127.0.0.1"
     ) -> None:
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/metrics":
                     self._send(200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry))
                 elif self.path == "/healthz":
-                    healthy = is_healthy()
-                    self._send(
-                        200 if healthy else 503, "text/plain", b"ok\n" if healthy else b"no progress\n"
-                    )
+                    trouble = tell_trouble()
+                    lines = [trouble or "ok", *metrics.remarks]
+                    self._send(503 if trouble else 200, "text/plain", "\n".join([*lines, ""]).encode())
                 else:
                     self._send(404, "text/plain", b"there are /metrics and /healthz\n")
 

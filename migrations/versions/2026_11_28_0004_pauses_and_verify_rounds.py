@@ -1,4 +1,4 @@
-"""Pauses of partitions that dead letters flood, and where the continuous verification is."""
+"""Pauses of flooded partitions, and rounds of verification."""
 
 from collections.abc import Sequence
 

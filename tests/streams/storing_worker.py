@@ -39,7 +39,7 @@ class Store:
         self._slow = file.with_suffix(".slow")
         self._connection = open_store(file)
 
-    def store_run(self, run: FetchedRun) -> None:
+    def store_run(self, run: FetchedRun) -> bool:
         if self._slow.exists():
             time.sleep(0.05)
         if self._unavailable.exists():
@@ -52,6 +52,7 @@ class Store:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+        return False
 
     def _store(self, run: FetchedRun) -> None:
         connection, partition = self._connection, (run.topic, run.partition)
@@ -92,6 +93,7 @@ def main(file: Path, settings: Settings) -> int:
         settings,
         store_run=store.store_run,
         stored_positions=store.stored_positions,
+        paused_partitions=list,
         timers=[tick],
         metrics=Metrics(),
     )
