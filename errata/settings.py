@@ -5,6 +5,7 @@ TOML (a number, a boolean, a list) is read as TOML, anything else as a string.
 """
 
 import difflib
+import ipaddress
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -195,6 +196,27 @@ class Intake(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     event_bytes: int = 262_144
     #: A larger request is refused.
     batch_bytes: int = 5_242_880
+    #: Whether senders show a key that `errata keys create` made. Unless set, they do where `host` is not loopback.
+    require_keys: bool | None = None
+    #: With which certificate (PEM) the intake speaks TLS by itself.
+    certificate_file: str = ""
+    #: The private key (PEM) of the certificate.
+    certificate_key_file: str = ""
+    #: Set it where a proxy speaks TLS to senders, and nobody else can reach the intake.
+    behind_tls_proxy: bool = False
+    #: How often keys are read from the database: a revoked one works for so long, a new one begins to.
+    keys_refresh_seconds: float = 5.0
+    #: While the database does not answer, the keys that were read last go on working for so long.
+    keys_outage_seconds: float = 3600.0
+    #: The address that the metrics are served on; `0.0.0.0` is every one of this machine.
+    metrics_host: str = "127.0.0.1"
+    #: Where Prometheus finds the metrics; 0 turns them off.
+    metrics_port: int = 9465
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether senders have to show a key."""
+        return not is_loopback(self.host) if self.require_keys is None else self.require_keys
 
 
 class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -255,6 +277,14 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         raise SettingsError(f"wrong setting: {error}") from error
     _check(settings)
     return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`, as far as its name tells."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def find_settings(path: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -322,9 +352,32 @@ def _check(settings: Settings) -> None:
         )
     if not settings.database.url.startswith(("sqlite:///", "postgresql+psycopg://")):
         raise SettingsError("database.url must start with sqlite:/// or postgresql+psycopg://")
+    _check_intake(settings.intake)
     for name, model in settings.models.items():
         share = model.mining.audit_share + model.mining.evaluation_share + model.mining.diverse_share
         if not 0 < share < 1:
             raise SettingsError(
                 f"models.{name}.mining: the shares must add up to more than 0 and less than 1"
             )
+
+
+def _check_intake(intake: Intake) -> None:
+    if intake.keys_refresh_seconds <= 0:
+        raise SettingsError("intake.keys_refresh_seconds must be more than 0")
+    if bool(intake.certificate_file) != bool(intake.certificate_key_file):
+        raise SettingsError(
+            "intake.certificate_file and intake.certificate_key_file belong together: set both"
+        )
+    if is_loopback(intake.host):
+        return
+    if not intake.needs_keys:
+        raise SettingsError(
+            f"intake.require_keys is false, but other machines can reach intake.host {intake.host}: "
+            "leave it out and give each source a key (errata keys create), or listen on 127.0.0.1"
+        )
+    if not intake.certificate_file and not intake.behind_tls_proxy:
+        raise SettingsError(
+            f"other machines can reach intake.host {intake.host}, and their keys would cross the network in clear: "
+            "set intake.certificate_file and intake.certificate_key_file, or intake.behind_tls_proxy where a proxy "
+            "speaks TLS"
+        )

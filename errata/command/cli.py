@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from errata.command import ask, batch, dead_letters, examples, release, retrain, serve, voc
+from errata.command import ask, batch, dead_letters, examples, keys, release, retrain, serve, voc
 from errata.command.session import Session
 from errata.errors import ErrataError, Unavailable
 from errata.settings import find_settings, load_settings
@@ -48,6 +48,7 @@ def build() -> typer.Typer:
     app.add_typer(batch.build(), name="batch")
     app.add_typer(examples.build(), name="examples")
     app.add_typer(release.build(), name="release")
+    app.add_typer(keys.build(), name="keys")
     return app
 
 

@@ -60,10 +60,10 @@ def intake(context: typer.Context) -> None:
 
     Example: curl -X POST localhost:8080/v1/events -H 'content-type: application/cloudevents+json' -d @event.json
     """
-    from streams.http_intake import run_intake
+    from errata.command.compose import run_composed_intake
 
     configure_logging()
-    run_intake(session_of(context).settings)
+    run_composed_intake(session_of(context).settings)
 
 
 def dashboard(context: typer.Context) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from errata.errors import SettingsError
-from errata.settings import Settings, find_model, find_settings, load_settings
+from errata.settings import Settings, find_model, find_settings, is_loopback, load_settings
 
 
 def written(directory: Path, text: str) -> Path:
@@ -98,3 +98,56 @@ def test_an_unknown_model_names_the_nearest(tmp_path):
 def test_the_demo_settings_load():
     settings = load_settings(Path(__file__).parents[2] / "examples" / "errata.toml", {})
     assert set(settings.models) == {"card-reader", "translator"}
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("", False),
+        ("10.0.0.1", False),
+        ("localhost.example.com", False),
+        ("127.0.0.1.example.com", False),
+    ],
+)
+def test_loopback_is_what_only_this_machine_reaches(host, expected):
+    assert is_loopback(host) is expected
+
+
+def test_the_intake_needs_keys_where_other_machines_reach_it():
+    assert not load_settings(None, {}).intake.needs_keys
+    assert load_settings(None, {"ERRATA_INTAKE__REQUIRE_KEYS": "true"}).intake.needs_keys
+    environ = {"ERRATA_INTAKE__HOST": "0.0.0.0", "ERRATA_INTAKE__BEHIND_TLS_PROXY": "true"}
+    assert load_settings(None, environ).intake.needs_keys
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('host = "0.0.0.0"\nrequire_keys = false', "errata keys create"),
+        ('host = "0.0.0.0"\nrequire_keys = false\nbehind_tls_proxy = true', "errata keys create"),
+        ('host = "0.0.0.0"', "intake.behind_tls_proxy"),
+        ('host = "intake.example.com"', "intake.certificate_file"),
+        ('certificate_file = "c.pem"', "intake.certificate_key_file"),
+        ('certificate_key_file = "k.pem"', "intake.certificate_file"),
+        ("keys_refresh_seconds = 0.0", "intake.keys_refresh_seconds"),
+    ],
+)
+def test_an_intake_that_would_take_anybody_or_show_keys_is_refused(tmp_path, text, said):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(written(tmp_path, f"[intake]\n{text}\n"), {})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["behind_tls_proxy = true", 'certificate_file = "c.pem"\ncertificate_key_file = "k.pem"']
+)
+def test_an_intake_with_keys_and_tls_may_be_reached_by_others(tmp_path, text):
+    settings = load_settings(written(tmp_path, f'[intake]\nhost = "0.0.0.0"\n{text}\n'), {})
+    assert settings.intake.needs_keys
