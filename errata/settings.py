@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from errata.errors import SettingsError
+from errata.wire import RECORD_EVENTS
 
 #: Names in the environment that begin with `ERRATA_` and are no settings: where the settings file is, the client's off
 #: switch, and where tests put screenshots.
@@ -208,6 +209,14 @@ class Intake(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     keys_refresh_seconds: float = 5.0
     #: While the database does not answer, the keys that were read last go on working for so long.
     keys_outage_seconds: float = 3600.0
+    #: Events that a key (an address, where no keys are asked for) may send in a second in the long run.
+    events_per_second: float = 5_000.0
+    #: Events that it may send at once after a rest.
+    burst_events: int = 50_000
+    #: Bytes, uncompressed, that it may send in a second in the long run.
+    bytes_per_second: float = 10_485_760.0
+    #: Bytes that it may send at once after a rest.
+    burst_bytes: int = 52_428_800
     #: The address that the metrics are served on; `0.0.0.0` is every one of this machine.
     metrics_host: str = "127.0.0.1"
     #: Where Prometheus finds the metrics; 0 turns them off.
@@ -368,6 +377,14 @@ def _check_intake(intake: Intake) -> None:
         raise SettingsError(
             "intake.certificate_file and intake.certificate_key_file belong together: set both"
         )
+    for name in ("events_per_second", "bytes_per_second"):
+        if not getattr(intake, name) > 0:
+            raise SettingsError(f"intake.{name} must be more than 0")
+    # A request that does not fit into a whole burst could never be sent.
+    if intake.burst_events < RECORD_EVENTS:
+        raise SettingsError(f"intake.burst_events must be {RECORD_EVENTS} or more: a batch may have so many")
+    if intake.burst_bytes < max(intake.batch_bytes, intake.event_bytes):
+        raise SettingsError("intake.burst_bytes must be intake.batch_bytes or more")
     if is_loopback(intake.host):
         return
     if not intake.needs_keys:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from errata.events import Event, FeedbackData
+from errata.settings import Intake
 from storage.records import ApiKey
 from streams.api_keys import KeyRing
 from streams.rate_limit import RateLimit
@@ -20,6 +21,14 @@ class NotAdmitted(Exception):
 
     def __init__(self, wait_seconds: float) -> None:
         super().__init__("no good key was shown")
+        self.wait_seconds = wait_seconds
+
+
+class TooMuch(Exception):
+    """The sender has sent more than it may; after `wait_seconds` it may send this much."""
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__("more was sent than may be")
         self.wait_seconds = wait_seconds
 
 
@@ -56,15 +65,22 @@ class Sender:
 
 
 class Admission:
-    """Lets senders in. With a `ring` by their keys, else everybody."""
+    """Lets senders in, with a `ring` by their keys, else everybody; and sees to it that none sends too much."""
 
     def __init__(
-        self, ring: KeyRing | None, *, now_us: Callable[[], int], monotonic: Callable[[], float]
+        self,
+        intake: Intake,
+        ring: KeyRing | None,
+        *,
+        now_us: Callable[[], int],
+        monotonic: Callable[[], float],
     ) -> None:
         self._ring = ring
         self._now_us = now_us
         self._monotonic = monotonic
         self._failures = RateLimit(_FAILURES_PER_SECOND, _FAILURES_AT_ONCE)
+        self._events = RateLimit(intake.events_per_second, intake.burst_events)
+        self._bytes = RateLimit(intake.bytes_per_second, intake.burst_bytes)
 
     def admit(self, authorization: str | None, address: str) -> Sender:
         """Who sends. Raises NotAdmitted, and Unavailable while the keys can't be read.
@@ -78,6 +94,23 @@ class Admission:
         if key is None:
             raise NotAdmitted(self._failures.take(network, 1, self._monotonic()))
         return Sender(f"key {key.id}", key)
+
+    def check_announced(self, sender: Sender, n_bytes: int) -> None:
+        """Raise TooMuch if the sender may not send `n_bytes` now, so that they need not be read."""
+        _raise_if(self._bytes.look(sender.name, n_bytes, self._monotonic()))
+
+    def charge_bytes(self, sender: Sender, n_bytes: int) -> None:
+        """Count a body that was read, whatever is in it: reading it was work. Raises TooMuch."""
+        _raise_if(self._bytes.take(sender.name, n_bytes, self._monotonic()))
+
+    def charge_events(self, sender: Sender, n_events: int) -> None:
+        """Count events that are to be published. Raises TooMuch."""
+        _raise_if(self._events.take(sender.name, n_events, self._monotonic()))
+
+
+def _raise_if(wait_seconds: float) -> None:
+    if wait_seconds > 0:
+        raise TooMuch(wait_seconds)
 
 
 def _network_of(address: str) -> str:

@@ -44,7 +44,7 @@ from errata.wire import (
     encode_event,
     join_batch,
 )
-from streams.admission import Admission, NotAdmitted, Sender
+from streams.admission import Admission, NotAdmitted, Sender, TooMuch
 from streams.api_keys import KeyRing
 from streams.metrics import IntakeMetrics, MetricsServer
 
@@ -97,13 +97,11 @@ def create_intake(
 
     async def post_events(request: Request) -> Response:
         sender = _admit(request, admission)
-        headers, body = await _read_record(request, settings)
-        decoded = decode_record(headers, body)
-        if decoded.refused:
-            raise _refuse(decoded.refused)
-        if forbidden := sender.find_forbidden(decoded.events):
-            raise _refuse([Refused(*each, raw=b"") for each in forbidden])
-        events = [mask_event(event) for _, event in decoded.events]
+        try:
+            events = await _read_events(request, settings, admission, sender)
+        except TooMuch as error:
+            detail = "more was sent than one sender may: send the same later, or less at once"
+            raise _wait("rate_limited", detail, error.wait_seconds) from None
         try:
             await publish(events)
         except Unavailable as error:
@@ -154,7 +152,7 @@ def run_intake(settings: Settings, ring: KeyRing | None) -> None:
     intake = settings.intake
     publisher = Publisher(settings.broker)
     metrics = IntakeMetrics()
-    admission = Admission(ring, now_us=lambda: time.time_ns() // 1000, monotonic=time.monotonic)
+    admission = Admission(intake, ring, now_us=lambda: time.time_ns() // 1000, monotonic=time.monotonic)
     if ring is not None:
         ring.refresh()
         logger.info("%d keys were made (errata keys list)", len(ring))
@@ -265,6 +263,28 @@ def _refuse_body(status: int, reason: str, detail: str) -> _HttpError:
 # --- Requests -----------------------------------------------------------------------------------------------
 
 
+async def _read_events(
+    request: Request, settings: Settings, admission: Admission, sender: Sender
+) -> list[Event]:
+    """The events of a request, masked. Raises _HttpError if it is refused, and TooMuch."""
+    longest = settings.intake.batch_bytes
+    admission.check_announced(sender, min(longest, _announced_bytes(request)))
+    try:
+        headers, body = await _read_record(request, settings)
+    except _HttpError:
+        # Whatever was wrong with it, so much of it may have been read.
+        admission.charge_bytes(sender, longest)
+        raise
+    admission.charge_bytes(sender, len(body))
+    decoded = decode_record(headers, body)
+    if decoded.refused:
+        raise _refuse(decoded.refused)
+    if forbidden := sender.find_forbidden(decoded.events):
+        raise _refuse([Refused(*each, raw=b"") for each in forbidden])
+    admission.charge_events(sender, len(decoded.events))
+    return [mask_event(event) for _, event in decoded.events]
+
+
 async def _read_record(request: Request, settings: Settings) -> tuple[list[tuple[str, bytes]], bytes]:
     """The headers and value of the Kafka record that the request stands for. Raises _HttpError."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -287,6 +307,12 @@ async def _read_record(request: Request, settings: Settings) -> tuple[list[tuple
         raise _refuse_body(408, "timeout", f"the body did not arrive within {_BODY_SECONDS:g} s") from None
     except ClientDisconnect:
         raise _refuse_body(400, "broken_json", "the body ended before its time") from None
+
+
+def _announced_bytes(request: Request) -> int:
+    """The length that the sender gives; 0 where it gives none. What is too long is refused when it is read."""
+    announced = request.headers.get("content-length", "")
+    return int(announced) if re.fullmatch(r"[0-9]{1,9}", announced) else 0
 
 
 async def _read_body(request: Request, limit: int) -> bytes:

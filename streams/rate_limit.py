@@ -34,26 +34,40 @@ class RateLimit:
     def take(self, sender: str, n: float, now: float) -> float:
         """Take `n` and return 0.0; or take nothing and return the seconds after which `n` will be there."""
         bucket = self._bucket_of(sender, now)
-        self._fill(bucket, now)
-        if n <= bucket.left:
+        missing = n - bucket.left
+        if missing <= 0:
             bucket.left -= n
             return 0.0
-        return (min(n, self._burst) - bucket.left) / self._per_second or 1.0
+        return missing / self._per_second
+
+    def look(self, sender: str, n: float, now: float) -> float:
+        """What `take` would return; nothing is taken."""
+        return max(0.0, n - self._bucket_of(sender, now).left) / self._per_second
 
     def _bucket_of(self, sender: str, now: float) -> _Bucket:
-        if sender in self._buckets:
-            self._buckets.move_to_end(sender)
-            return self._buckets[sender]
-        if len(self._buckets) >= self._senders:
-            oldest, bucket = next(iter(self._buckets.items()))
-            self._fill(bucket, now)
-            if bucket.left < self._burst:
+        """What `sender` has left now."""
+        bucket = self._buckets.get(sender)
+        if bucket is None:
+            self._fill(self._others, now)
+            if not self._has_room(now):
                 return self._others
-            del self._buckets[oldest]
-        self._buckets[sender] = _Bucket(self._burst, now)
-        return self._buckets[sender]
+            # It may have been one of the others until now, and begins with what they left.
+            bucket = self._buckets[sender] = _Bucket(self._others.left, now)
+        self._buckets.move_to_end(sender)
+        self._fill(bucket, now)
+        return bucket
+
+    def _has_room(self, now: float) -> bool:
+        """Whether one more can be remembered, perhaps because another has its burst again and is forgotten."""
+        if len(self._buckets) < self._senders:
+            return True
+        oldest, bucket = next(iter(self._buckets.items()))
+        self._fill(bucket, now)
+        if bucket.left < self._burst:
+            return False
+        del self._buckets[oldest]
+        return True
 
     def _fill(self, bucket: _Bucket, now: float) -> None:
-        passed = max(0.0, now - bucket.time)
-        bucket.left = min(self._burst, bucket.left + passed * self._per_second)
+        bucket.left = min(self._burst, bucket.left + max(0.0, now - bucket.time) * self._per_second)
         bucket.time = max(bucket.time, now)

@@ -151,3 +151,19 @@ def test_an_intake_that_would_take_anybody_or_show_keys_is_refused(tmp_path, tex
 def test_an_intake_with_keys_and_tls_may_be_reached_by_others(tmp_path, text):
     settings = load_settings(written(tmp_path, f'[intake]\nhost = "0.0.0.0"\n{text}\n'), {})
     assert settings.intake.needs_keys
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("events_per_second = 0.0", "intake.events_per_second"),
+        ("bytes_per_second = -1.0", "intake.bytes_per_second"),
+        ("burst_events = 9_999", "intake.burst_events"),
+        ("batch_bytes = 60_000_000", "intake.burst_bytes"),
+        ("event_bytes = 60_000_000", "intake.burst_bytes"),
+    ],
+)
+def test_a_limit_that_some_request_could_never_meet_is_refused(tmp_path, text, said):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(written(tmp_path, f"[intake]\n{text}\n"), {})
+    assert said in str(caught.value)

@@ -58,7 +58,7 @@ def test_what_is_typed_into_the_terminal_is_taken() -> None:
         published.extend(events)
 
     async def post() -> httpx.Response:
-        open_to_all = Admission(None, now_us=lambda: 0, monotonic=lambda: 0.0)
+        open_to_all = Admission(Intake(), None, now_us=lambda: 0, monotonic=lambda: 0.0)
         transport = httpx.ASGITransport(create_intake(Settings(), publish, open_to_all, IntakeMetrics()))
         async with httpx.AsyncClient(transport=transport) as client:
             name, _, value = header.partition(": ")

@@ -33,6 +33,14 @@ from tests.builders import START_US, a_feedback_event, a_prediction_event, a_voc
 from tests.records import make_api_key
 from tests.servers import free_port
 
+INTAKE = Intake(
+    event_bytes=20_000,
+    batch_bytes=50_000,
+    events_per_second=10.0,
+    burst_events=1_000,
+    bytes_per_second=1_000.0,
+    burst_bytes=1_000_000,
+)
 EVENTS = [a_prediction_event(1), a_feedback_event(2), a_voc_event(3)]
 
 
@@ -61,17 +69,20 @@ def ring():
 
 
 @pytest.fixture
+def clock():
+    return {"seconds": 0.0}
+
+
+@pytest.fixture
 def metrics():
     return IntakeMetrics()
 
 
 @pytest.fixture
-def ask(publisher, ring, metrics, tmp_path):
+def ask(publisher, ring, metrics, clock, tmp_path):
     """A function that sends one request to the intake and returns its answer."""
-    settings = Settings(
-        artifacts=Artifacts(directory=str(tmp_path)), intake=Intake(event_bytes=20_000, batch_bytes=50_000)
-    )
-    admission = Admission(ring, now_us=lambda: START_US, monotonic=time.monotonic)
+    settings = Settings(artifacts=Artifacts(directory=str(tmp_path)), intake=INTAKE)
+    admission = Admission(INTAKE, ring, now_us=lambda: START_US, monotonic=lambda: clock["seconds"])
     app = create_intake(settings, publisher.publish, admission, metrics)
 
     def ask_once(method, path, **given):
@@ -234,6 +245,67 @@ def test_no_other_file_is_served(ask, tmp_path, name):
     assert "secret" not in answer.text
 
 
+# --- Limits -------------------------------------------------------------------------------------------------
+
+
+def exhaust(post, **headers):
+    """Send bodies until no more are taken; they need not hold anything."""
+    for _ in range(25):
+        answer = post(b"[" + b" " * 49_990 + b"]", BATCH_TYPE, **headers)
+        if answer.status_code == 429:
+            return answer
+    raise AssertionError("all of it was taken")
+
+
+def test_who_sends_too_many_bytes_waits_as_long_as_it_is_told(post, clock, metrics):
+    answer = exhaust(post)
+    assert answer.json()["reason"] == "rate_limited"
+    wait = int(answer.headers["retry-after"])
+    clock["seconds"] = wait - 2
+    assert post(b"[" + b" " * 49_990 + b"]", BATCH_TYPE).status_code == 429
+    clock["seconds"] = wait
+    assert post(b"[" + b" " * 49_990 + b"]", BATCH_TYPE).status_code == 202
+    counted = {"status": "429", "reason": "rate_limited"}
+    assert metrics.registry.get_sample_value("errata_intake_answers_total", counted) == 2
+
+
+def test_bodies_that_are_too_large_count_too(post):
+    bomb = gzip.compress(b" " * 100_000)
+    answers = [post(bomb, BATCH_TYPE, content_encoding="gzip").status_code for _ in range(25)]
+    assert answers == [413] * 20 + [429] * 5
+
+
+def test_an_announced_length_that_is_too_large_is_refused_and_not_put_off(ask):
+    headers = {"content-type": BATCH_TYPE, "content-length": "999999999"}
+    assert ask("POST", "/v1/events", content=b" " * 50_001, headers=headers).status_code == 413
+
+
+def test_what_counts_is_the_size_after_decompression(post):
+    body = gzip.compress(b"[" + b" " * 49_990 + b"]")
+    assert len(body) < 200
+    answers = [post(body, BATCH_TYPE, content_encoding="gzip").status_code for _ in range(25)]
+    assert answers == [202] * 20 + [429] * 5
+
+
+def test_the_body_of_who_has_to_wait_is_not_read(ask, post):
+    exhaust(post)
+
+    async def body():
+        raise AssertionError("the body was asked for")
+        yield b""
+
+    headers = {"content-type": BATCH_TYPE, "content-length": "49992"}
+    assert ask("POST", "/v1/events", content=body(), headers=headers).status_code == 429
+
+
+def test_who_sends_too_many_events_waits_and_none_is_taken(post, publisher):
+    events = [a_voc_event(number, text="x") for number in range(150)]
+    batch = gzip.compress(encode_batch(events)[1])
+    answers = [post(batch, BATCH_TYPE, content_encoding="gzip").status_code for _ in range(8)]
+    assert answers == [202] * 6 + [429] * 2
+    assert len(publisher.events) == 6 * 150
+
+
 # --- Keys ---------------------------------------------------------------------------------------------------
 
 KEY, OF_KEY = make_api_key(source="/tests", models=("card-reader",))
@@ -361,6 +433,14 @@ class TestWithKeys:
         assert KEY not in told
         assert KEY.rpartition("_")[2] not in told
         assert OF_KEY.hash not in told
+
+    def test_each_key_has_limits_of_its_own(self, post, ring):
+        other, of_other = make_api_key(2, source="/tests")
+        ring._read_keys = FakeKeys([OF_KEY, of_other]).read
+        ring.refresh()
+        exhaust(post, authorization=f"Bearer {KEY}")
+        assert post(encode_event(EVENTS[0]), authorization=f"Bearer {KEY}").status_code == 429
+        assert post(encode_event(EVENTS[0]), authorization=f"Bearer {other}").status_code == 202
 
 
 class TestWhenKeysCannotBeRead:
