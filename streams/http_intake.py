@@ -32,7 +32,7 @@ from errata.events import Event, key_of
 from errata.masking import mask, mask_event
 from errata.partitioning import Encoded, gather, topic_of
 from errata.resolver import CHAMPION
-from errata.settings import Broker, Intake, Settings
+from errata.settings import Broker, Settings
 from errata.topics import sasl_options
 from errata.wire import (
     BATCH_TYPE,
@@ -46,6 +46,7 @@ from errata.wire import (
 )
 from streams.admission import Admission, NotAdmitted, Sender, TooMuch
 from streams.api_keys import KeyRing
+from streams.http_server import serving
 from streams.metrics import IntakeMetrics, MetricsServer
 
 logger = logging.getLogger(__name__)
@@ -166,39 +167,16 @@ def run_intake(settings: Settings, ring: KeyRing | None) -> None:
         await publisher.close()
 
     app = create_intake(settings, publisher.publish, admission, metrics, lifespan)
-    server = (
-        MetricsServer(intake.metrics_port, metrics.registry, lambda: True, intake.metrics_host)
-        if intake.metrics_port
-        else None
-    )
-    if server:
-        server.start()
+    server = uvicorn.Server(serving(intake, app))
+    if intake.metrics_port == 0:
+        server.run()
+        return
+    told = MetricsServer(intake.metrics_port, metrics.registry, lambda: True, intake.metrics_host)
+    told.start()
     try:
-        uvicorn.Server(serving(intake, app)).run()
+        server.run()
     finally:
-        if server:
-            server.stop()
-
-
-def serving(intake: Intake, app: Starlette) -> uvicorn.Config:
-    """How the app is served."""
-    return uvicorn.Config(
-        app,
-        host=intake.host,
-        port=intake.port,
-        ssl_certfile=intake.certificate_file or None,
-        ssl_keyfile=intake.certificate_key_file or None,
-        # The address of a sender is that of its connection: a header could be made up.
-        proxy_headers=False,
-        server_header=False,
-        ws="none",
-        access_log=False,
-        # Its own would write past ours, which keeps secrets out.
-        log_config=None,
-        limit_concurrency=256,
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=20,
-    )
+        told.stop()
 
 
 async def _keep_fresh(ring: KeyRing, every_seconds: float) -> None:
