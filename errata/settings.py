@@ -6,10 +6,12 @@ TOML (a number, a boolean, a list) is read as TOML, anything else as a string.
 
 import difflib
 import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -19,6 +21,15 @@ from errata.wire import RECORD_EVENTS
 #: Names in the environment that begin with `ERRATA_` and are no settings: where the settings file is, the client's off
 #: switch, and where tests put screenshots.
 NOT_SETTINGS = frozenset({"ERRATA_SETTINGS", "ERRATA_ENABLED", "ERRATA_SCREENSHOTS"})
+
+#: As SQLAlchemy reads the URL of a server.
+_SERVER_URL = re.compile(
+    r"[\w+]+://(?:[^:/]*(?::(?P<password>[^@]*))?@)?(?P<host>\[[^/?]+\]|[^/:?]*)(?::[^/?]*)?"
+    r"(?:/[^?]*)?(?:\?(?P<query>.*))?",
+    re.DOTALL,
+)
+#: What makes PostgreSQL's client refuse a connection without TLS; its own choice, `prefer`, does not.
+_TLS_MODES = ("require", "verify-ca", "verify-full")
 
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -148,12 +159,22 @@ class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     #: Certificates (PEM) that the broker's is checked against; those of the system if empty.
     ca_file: str = ""
 
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"Broker(bootstrap={self.bootstrap!r}, security_protocol={self.security_protocol!r}, ...)"
+
 
 class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where Errata remembers: `sqlite:///PATH` or `postgresql+psycopg://USER@HOST/NAME`."""
 
     #: The address of the database; give one with a password by the environment.
     url: str = "sqlite:///var/errata.db"
+    #: Set it where nobody else is on the network to the database: the password may then travel without TLS.
+    trusted_network: bool = False
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"Database({self.url.partition('://')[0]!r}, ...)"
 
 
 class Artifacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -296,6 +317,14 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def password_in(database_url: str) -> str:
+    """The password in the URL of a database, as it is written there; empty if there is none."""
+    url = _SERVER_URL.fullmatch(database_url)
+    if url is None:
+        return ""
+    return url["password"] or parse_qs(url["query"] or "").get("password", [""])[-1]
+
+
 def find_settings(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     """The settings file to read: `path`, else `$ERRATA_SETTINGS`, else `errata.toml` here if there is one."""
     if path is not None:
@@ -359,8 +388,7 @@ def _check(settings: Settings) -> None:
             "broker.password is set but broker.security_protocol is not SASL_SSL: "
             "credentials would cross the network in clear"
         )
-    if not settings.database.url.startswith(("sqlite:///", "postgresql+psycopg://")):
-        raise SettingsError("database.url must start with sqlite:/// or postgresql+psycopg://")
+    _check_database(settings.database)
     _check_intake(settings.intake)
     for name, model in settings.models.items():
         share = model.mining.audit_share + model.mining.evaluation_share + model.mining.diverse_share
@@ -368,6 +396,31 @@ def _check(settings: Settings) -> None:
             raise SettingsError(
                 f"models.{name}.mining: the shares must add up to more than 0 and less than 1"
             )
+
+
+def _check_database(database: Database) -> None:
+    if not database.url.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise SettingsError("database.url must start with sqlite:/// or postgresql+psycopg://")
+    if not password_in(database.url) or database.trusted_network:
+        return
+    url = _SERVER_URL.fullmatch(database.url)
+    asked = parse_qs(url["query"] or "") if url else {}
+    hosts = [
+        *(host for each in asked.get("host", []) + asked.get("hostaddr", []) for host in each.split(",")),
+        *([url["host"]] if url and url["host"] else []),
+    ]
+    if all(_is_local(host) for host in hosts) or asked.get("sslmode", [""])[-1] in _TLS_MODES:
+        return
+    raise SettingsError(
+        "database.url has a password but no sslmode=verify-full (or verify-ca, or require): it would cross the "
+        "network in clear. Add ?sslmode=verify-full, or set database.trusted_network where nobody else is on it"
+    )
+
+
+def _is_local(host: str) -> bool:
+    """Whether PostgreSQL reaches `host`, perhaps with a port or a directory of sockets, without a network."""
+    with_port = re.fullmatch(r"(\[[^\]]+\]|[^:]+):[0-9]*", host)
+    return host.startswith("/") or is_loopback(with_port[1] if with_port else host)
 
 
 def _check_intake(intake: Intake) -> None:

@@ -156,7 +156,8 @@ def run_intake(settings: Settings, ring: KeyRing | None) -> None:
     admission = Admission(intake, ring, now_us=lambda: time.time_ns() // 1000, monotonic=time.monotonic)
     if ring is not None:
         ring.refresh()
-        logger.info("%d keys were made (errata keys list)", len(ring))
+        if not len(ring):
+            logger.warning("nobody is let in yet: there is no key (errata keys create), or none can be read")
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

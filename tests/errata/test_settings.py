@@ -167,3 +167,66 @@ def test_a_limit_that_some_request_could_never_meet_is_refused(tmp_path, text, s
     with pytest.raises(SettingsError) as caught:
         load_settings(written(tmp_path, f"[intake]\n{text}\n"), {})
     assert said in str(caught.value)
+
+
+SERVER = "postgresql+psycopg://errata:p%40ss@"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{SERVER}db.example.com/errata",
+        f"{SERVER}db.example.com:5432/errata?sslmode=prefer",
+        f"{SERVER}db/errata?sslmode=disable",
+        f"{SERVER}/errata?host=db",
+        f"{SERVER}localhost/errata?hostaddr=10.0.0.1",
+        f"{SERVER}/errata?host=127.0.0.1:5432&host=db:5432",
+        f"{SERVER}[2001:db8::1]/errata",
+        f"{SERVER}/errata?host=::1:abcd",
+        "postgresql+psycopg://errata@db/errata?password=secret",
+        "postgresql+psycopg://errata:p/a?s#s@db/errata",
+    ],
+)
+def test_a_password_that_would_cross_a_network_in_clear_is_refused(url):
+    with pytest.raises(SettingsError, match="sslmode=verify-full") as caught:
+        load_settings(None, {"ERRATA_DATABASE__URL": url})
+    assert "p%40ss" not in str(caught.value)
+    assert load_settings(None, {"ERRATA_DATABASE__URL": url, "ERRATA_DATABASE__TRUSTED_NETWORK": "true"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{SERVER}db.example.com/errata?sslmode=verify-full",
+        f"{SERVER}db/errata?connect_timeout=5&sslmode=require",
+        f"{SERVER}127.0.0.1/errata",
+        f"{SERVER}localhost:5432/errata",
+        f"{SERVER}[::1]:5432/errata",
+        f"{SERVER}/errata",
+        f"{SERVER}/errata?host=/run/postgresql",
+        f"{SERVER}/errata?host=127.0.0.1:5432&host=[::1]:5433",
+        "postgresql+psycopg://errata@db/errata",
+        "sqlite:///var/errata.db",
+    ],
+)
+def test_a_password_with_tls_or_without_a_network_and_no_password_at_all_are_taken(url):
+    assert load_settings(None, {"ERRATA_DATABASE__URL": url}).database.url == url
+
+
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
+def test_a_password_of_the_broker_needs_sasl_with_tls(protocol):
+    environ = {"ERRATA_BROKER__PASSWORD": "secret", "ERRATA_BROKER__SECURITY_PROTOCOL": protocol}
+    with pytest.raises(SettingsError, match="in clear") as caught:
+        load_settings(None, environ)
+    assert "secret" not in str(caught.value)
+
+
+def test_settings_that_are_printed_hold_no_password():
+    environ = {
+        "ERRATA_DATABASE__URL": f"{SERVER}127.0.0.1/errata",
+        "ERRATA_BROKER__PASSWORD": "canary",
+        "ERRATA_BROKER__SECURITY_PROTOCOL": "SASL_SSL",
+    }
+    printed = repr(load_settings(None, environ))
+    assert "canary" not in printed
+    assert "p%40ss" not in printed
