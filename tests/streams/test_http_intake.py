@@ -17,6 +17,7 @@ from errata.settings import Artifacts, Broker, Intake, Settings
 from errata.topics import EVENT_TOPICS, ensure_topics
 from errata.wire import (
     BATCH_TYPE,
+    RECORD_EVENTS,
     STRUCTURED_TYPE,
     decode_record,
     encode_batch,
@@ -200,6 +201,11 @@ def test_another_encoding_is_refused(post):
 def test_many_refusals_are_counted_and_some_told(post):
     answer = post(join_batch([b"1"] * 5000), BATCH_TYPE).json()
     assert (answer["n_refused"], len(answer["refused"])) == (5000, 100)
+
+
+def test_a_batch_of_too_many_events_is_refused_however_small_they_are(post):
+    answer = post(join_batch([b"1"] * (RECORD_EVENTS + 1)), BATCH_TYPE)
+    assert (answer.status_code, reasons(answer)) == (413, [(0, "too_large")])
 
 
 def test_without_the_broker_the_sender_is_asked_to_come_back(post, publisher):
