@@ -1,4 +1,4 @@
-"""Evidence of change without knowing the level: is the next event like all before it?
+"""Evidence of change without knowing the level: whether the next event is like all before it.
 
 A conformal p-value is the share of the past that is at least as extreme as the new value, ties broken by chance; as
 long as the order of events says nothing, p-values are independent and uniform, whatever the distribution (Vovk et
@@ -80,7 +80,10 @@ def add_outcomes(
     rate = np.clip((k_before + 0.5) / (n_before + 1.0), 1e-6, HIGHEST_RATE / max(multiples))
     rates = rate[:, None] * np.asarray(multiples)
     factors = np.where((p_values <= rate)[:, None], rates / rate[:, None], (1 - rates) / (1 - rate)[:, None])
-    added = np.bincount(slice_of, minlength=len(past.n)), np.bincount(slice_of, corrected, minlength=len(past.n))
+    added = (
+        np.bincount(slice_of, minlength=len(past.n)),
+        np.bincount(slice_of, corrected, minlength=len(past.n)),
+    )
     return _add_factors(log_r, np.log(factors), starts, slices, counts), Past(
         past.n + added[0].astype(np.int64), past.k + added[1].astype(np.int64)
     )

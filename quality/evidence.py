@@ -82,7 +82,9 @@ def add_scores(
     if (factors <= 0).any():
         raise ValueError("a bet is too large for the lowest score: choose bets by `bets_for`")
     n_slices = len(log_r)
-    events = np.bincount(slice_of, weights=None if weights is None else np.asarray(weights), minlength=n_slices)
+    events = np.bincount(
+        slice_of, weights=None if weights is None else np.asarray(weights), minlength=n_slices
+    )
     gain = np.zeros(log_r.shape)
     np.add.at(gain, slice_of, np.log(factors))
     with np.errstate(divide="ignore"):
@@ -106,7 +108,9 @@ def bets_on_sessions(
     Events of a session stand or fall together, so betting on each of them would see a change in every session of an
     unlucky user (149 instead of 1 false alarm in a million events at an intraclass correlation of 0.2).
     """
-    rate, variance = (np.atleast_1d(np.asarray(each, dtype=np.float64)) for each in (null_rate, session_variance))
+    rate, variance = (
+        np.atleast_1d(np.asarray(each, dtype=np.float64)) for each in (null_rate, session_variance)
+    )
     rise = (np.asarray(multiples)[None, :] - 1.0) * rate[:, None]
     return rise / (variance[:, None] + rise**2)
 
@@ -123,7 +127,9 @@ def restart(log_r: FloatArray, events_per_false_alarm: float) -> tuple[FloatArra
     return np.where(alarmed[:, None], -np.inf, log_r), alarmed
 
 
-def events_per_false_alarm(events_per_week: float, false_alarms_per_week: float, n_dimensions: int = 1) -> float:
+def events_per_false_alarm(
+    events_per_week: float, false_alarms_per_week: float, n_dimensions: int = 1
+) -> float:
     """Return the level A at which `false_alarms_per_week` are to be expected, over all slices together.
 
     `n_dimensions` tags whose slices overlap see every event as often.

@@ -2,6 +2,7 @@
 
 import math
 import uuid
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_steps_of_any_size_are_the_definition(events: list[tuple[int, float]], d
     outcomes, chance = [x for x, _ in events], [u for _, u in events]
     cuts = sorted({0, len(events), *data.draw(st.lists(st.integers(0, len(events)), max_size=3))})
     log_r, past = no_evidence(2), Past.empty(2)
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         # Another slice is among them.
         mixed = [1, *[0] * (end - start), 1]
         log_r, past = add_outcomes(
@@ -69,7 +70,9 @@ def test_nothing_is_raised_at_any_level_while_nothing_changes() -> None:
 def test_a_rise_is_seen_without_knowing_the_level() -> None:
     rng = np.random.default_rng(4)
     log_r, past = no_evidence(1), Past.empty(1)
-    log_r, past = add_outcomes(log_r, past, np.zeros(20_000, int), rng.random(20_000) < 0.05, rng.random(20_000))
+    log_r, past = add_outcomes(
+        log_r, past, np.zeros(20_000, int), rng.random(20_000) < 0.05, rng.random(20_000)
+    )
     log_r, past = add_outcomes(log_r, past, np.zeros(2_000, int), rng.random(2_000) < 0.12, rng.random(2_000))
     assert log_mean(log_r)[0] > math.log(1e6)
 
