@@ -1,0 +1,1 @@
+"""The statistical laboratory: what the detectors, intervals and estimates of quality/ do on streams whose truth is known."""
