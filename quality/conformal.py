@@ -101,12 +101,14 @@ def add_values(
     bins = np.asarray(bins, dtype=np.int64)
     if not len(bins):
         return log_r, counts
-    # Ranks are against what was there before the step and the value itself: within a step the order is of no
-    # account, and the p-values are uniform as long as the step is like the past.
-    below = np.cumsum(counts) - counts
-    total = counts.sum()
+    # The counts before each value, those of the same step included: a row for each value.
+    came = np.zeros((len(bins), len(counts)), dtype=np.int64)
+    came[np.arange(len(bins)), bins] = 1
+    before = counts + np.cumsum(came, axis=0) - came
+    tied = before[np.arange(len(bins)), bins] + 1
+    below = np.cumsum(before, axis=1)[np.arange(len(bins)), bins] - tied + 1
     chance = np.asarray(chance, dtype=np.float64)
-    p_values = (below[bins] + chance * (counts[bins] + 1)) / (total + 1)
+    p_values = (below + chance * tied) / (before.sum(axis=1) + 1)
     centred = 2 * p_values - 1
     tilted = 1 + np.asarray(TILTS)[None, :] * centred[:, None]
     spread = 1 + np.asarray(SPREADS)[None, :] * (3 * centred**2 - 1)[:, None]
@@ -114,9 +116,8 @@ def add_values(
     largest = np.concatenate([1 + np.abs(TILTS), 1 + np.maximum(2 * np.array(SPREADS), -np.array(SPREADS))])
     smallest = np.concatenate([1 - np.abs(TILTS), 1 + np.minimum(2 * np.array(SPREADS), -np.array(SPREADS))])
     log_factors = np.log(factors) - np.log1p(tolerance * (largest - smallest))
-    new = np.bincount(bins, minlength=len(counts)).astype(np.int64)
     starts, slices, counted = np.array([0]), np.array([0]), np.array([len(bins)])
-    return _add_factors(log_r, log_factors, starts, slices, counted), counts + new
+    return _add_factors(log_r, log_factors, starts, slices, counted), counts + came.sum(axis=0)
 
 
 def bin_edges(reference: npt.ArrayLike, n_bins: int = N_BINS) -> FloatArray:

@@ -1,1 +1,1 @@
-"""The statistical laboratory: what the detectors, intervals and estimates of quality/ do on streams whose truth is known."""
+"""The statistical laboratory: quality/ on streams whose truth is known."""

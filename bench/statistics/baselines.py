@@ -14,11 +14,12 @@ DETECTORS: dict[str, Callable[[], Any]] = {
     "ADWIN": drift.ADWIN,
     "Page-Hinkley": lambda: drift.PageHinkley(mode="up"),
     "DDM": drift.binary.DDM,
-    "HDDM_A": drift.binary.HDDM_A,
+    "HDDM_A": drift.binary.HDDMA,
 }
 
 
 def count_alarms(detector: Any, values: list[int]) -> int:
+    """How often a detector alarms."""
     alarms = 0
     for value in values:
         detector.update(value)
@@ -39,6 +40,7 @@ def first_alarm(make: Callable[[], Any], values: list[int], change_at: int) -> f
 
 
 def run() -> dict[str, Any]:
+    """Everything."""
     found: dict[str, Any] = {}
     for name, make in DETECTORS.items():
         alarms = {}

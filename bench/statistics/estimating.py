@@ -157,7 +157,7 @@ def run_residuals(seed: int, n_streams: int) -> dict[str, Any]:
         ("harder inputs", 0.06, 1.0),
         ("worse model", 0.0, 1.9),
     ):
-        alarms = {"rate": [], "residual": []}
+        alarms: dict[str, list[float]] = {"rate": [], "residual": []}
         estimates, truths = [], []
         for number in range(n_streams):
             rng = np.random.default_rng([seed, 900, number])
@@ -173,7 +173,9 @@ def run_residuals(seed: int, n_streams: int) -> dict[str, Any]:
             slack = 0.1 * rate
             alarms["rate"].append(_first_alarm_of_counts(wrong, rate, change_at, step))
             alarms["residual"].append(_first_alarm_of_scores(wrong - guess, slack, change_at, step))
-            estimates.append(estimate_wrong(calibration, confidence[after]))
+            estimated = estimate_wrong(calibration, confidence[after])
+            assert estimated is not None
+            estimates.append(estimated)
             truths.append(wrong[after].mean())
         found[name] = {
             each: {

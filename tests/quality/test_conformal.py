@@ -93,6 +93,20 @@ def test_values_that_stay_raise_nothing_and_a_shift_is_seen() -> None:
     assert log_mean(log_r)[0] > math.log(1e6)
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.floats(0.001, 0.999)), min_size=1, max_size=40),
+    st.integers(0, 40),
+)
+def test_steps_of_values_may_be_cut_anywhere(values: list[tuple[int, float]], cut: int) -> None:
+    bins, chance = [bin_ for bin_, _ in values], [u for _, u in values]
+    counts = np.array([2, 0, 5, 1], dtype=np.int64)
+    whole, whole_counts = add_values(no_evidence(1, N_BETS), counts, bins, chance)
+    first, first_counts = add_values(no_evidence(1, N_BETS), counts, bins[:cut], chance[:cut])
+    second, second_counts = add_values(first, first_counts, bins[cut:], chance[cut:])
+    assert second[0].tolist() == pytest.approx(whole[0].tolist())
+    assert second_counts.tolist() == whole_counts.tolist()
+
+
 def test_a_tolerance_makes_evidence_weaker() -> None:
     rng = np.random.default_rng(6)
     counts = np.full(64, 100, dtype=np.int64)
