@@ -150,7 +150,7 @@ def migration_config() -> Config:
 
 
 def lift_timeouts(c: Connection) -> None:
-    """Let the statements of this transaction take as long as they take; it must only read, and hold up nobody."""
+    """Let the statements of this transaction take as long as they take, where they hold up nobody."""
     if c.dialect.name == "postgresql":
         c.execute(text("SET LOCAL statement_timeout = 0"))
         c.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))

@@ -41,6 +41,12 @@ class Erasure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     erased_us: int
 
 
+class _Named(msgspec.Struct):
+    """What is read of an event to know its id."""
+
+    id: str
+
+
 def hash_subject(subject: str, salt: str) -> str:
     """What a subject is remembered by: without the salt nobody can try out whose it is."""
     data = subject.encode("utf-8", "surrogatepass")
@@ -95,7 +101,7 @@ def blank_erased(c: Connection, letters: Sequence[DeadLetter]) -> list[DeadLette
     """
     if not letters or not _read_salts(c):
         return list(letters)
-    named = [_read_quoted(letter.raw) for letter in letters]
+    named = [read_quoted(letter.raw) for letter in letters]
     erased = read_erased(c, set().union(*named))
     ids = sorted({name for names in named for name in names if _ID.fullmatch(name)})
     about = {id_ for (kind, id_), is_erased in find_tombstones(c, ids).items() if is_erased}
@@ -118,7 +124,7 @@ def is_about(raw: bytes, subject: str, prediction_ids: Collection[str]) -> bool:
     A subject of some length counts without quotes as well, as a word of its own; a short one would be found
     in any number.
     """
-    quoted = _read_quoted(raw)
+    quoted = read_quoted(raw)
     if subject in quoted or not quoted.isdisjoint(prediction_ids):
         return True
     if len(subject) < _TELLING_CHARACTERS:
@@ -127,6 +133,14 @@ def is_about(raw: bytes, subject: str, prediction_ids: Collection[str]) -> bool:
         re.search(rb"(?<!\w)" + re.escape(subject.encode("utf-8", "surrogatepass")) + rb"(?!\w)", raw)
         is not None
     )
+
+
+def read_event_id(raw: bytes) -> str | None:
+    """The id of an event in JSON, or None where it can't be read."""
+    try:
+        return msgspec.json.decode(raw, type=_Named).id
+    except msgspec.DecodeError:
+        return None
 
 
 def write_down(file: Path, planned: Iterable[Erasure]) -> None:
@@ -155,7 +169,8 @@ def _read_salts(c: Connection) -> list[str]:
     return list(c.scalars(select(erasure_salts.c.salt)))
 
 
-def _read_quoted(raw: bytes) -> set[str]:
+def read_quoted(raw: bytes) -> set[str]:
+    """The texts in quotes in what may be broken JSON."""
     quoted = set()
     for found in set(_QUOTED.findall(raw)):
         try:

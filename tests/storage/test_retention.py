@@ -10,7 +10,6 @@ from errata.settings import Retention
 from storage.batches import create_batch
 from storage.database import Database
 from storage.dead_letters import list_dead_letters
-from storage.intake import apply
 from storage.records import Applied
 from storage.retention import Removed, known_since, remove_old
 from storage.tables import (
@@ -143,24 +142,19 @@ def test_the_ledger_keeps_a_row_a_day_and_its_chain(db: Database, apply_to: Appl
     assert verify(db, MODELS).differences == []
 
 
-def apply_late(db: Database, *numbers: int) -> Applied:
+def apply_late(apply_to: Apply, *numbers: int) -> Applied:
     now_us = START_US + 100 * DAY_US
-    return apply(
-        db,
-        an_arrival([a_prediction_event(number) for number in numbers], partition=2),
-        models=MODELS,
-        slice_values_per_hour=200,
-        worker="worker-1",
-        now_us=now_us,
-        known_since_us=known_since(KEPT, now_us),
-    )
+    arrival = an_arrival([a_prediction_event(number) for number in numbers], partition=2)
+    return apply_to(arrival, now_us=now_us, known_since_us=known_since(KEPT, now_us))
 
 
-def test_an_event_that_may_have_been_forgotten_is_refused_and_kept(counted: Database) -> None:
+def test_an_event_that_may_have_been_forgotten_is_refused_and_kept(
+    counted: Database, apply_to: Apply
+) -> None:
     remove_old(counted, KEPT, START_US + 92 * DAY_US)
     assert count(counted, tombstones) == 0
     before = numbers_of(counted)
-    assert apply_late(counted, 1, 3).n_dead == 2
+    assert apply_late(apply_to, 1, 3).n_dead == 2
     assert numbers_of(counted) == before
     assert verify(counted, MODELS).differences == []
     with counted.read() as c:
@@ -169,9 +163,9 @@ def test_an_event_that_may_have_been_forgotten_is_refused_and_kept(counted: Data
     assert b"card-reader" in letters[0].raw
 
 
-def test_an_old_event_that_is_known_is_a_duplicate(counted: Database) -> None:
+def test_an_old_event_that_is_known_is_a_duplicate(counted: Database, apply_to: Apply) -> None:
     remove_old(counted, replace_days(KEPT, tombstones_days=0), START_US + 61 * DAY_US)
-    applied = apply_late(counted, 1, 3)
+    applied = apply_late(apply_to, 1, 3)
     assert (applied.n_duplicate, applied.n_dead) == (1, 1)
 
 
