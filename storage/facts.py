@@ -97,12 +97,20 @@ def fact_of(event: Event) -> AnyFact:
     }
     fields = msgspec.structs.asdict(event.data)
     if isinstance(event.data, PredictionData):
-        unread = {name: Raw(encode_json(fields[name])) for name in ("output", "input", "tags")}
-        return PredictionFact(**attributes, data=UnreadPrediction(**(fields | unread)))
+        return PredictionFact(
+            **attributes, data=UnreadPrediction(**_unread(fields, "input", "tags", "output"))
+        )
     if isinstance(event.data, FeedbackData):
-        fields["corrected"] = Raw(encode_json(fields["corrected"]))
-        return FeedbackFact(**attributes, data=UnreadFeedback(**fields))
+        return FeedbackFact(**attributes, data=UnreadFeedback(**_unread(fields, "corrected")))
     return VocFact(**attributes, data=event.data)
+
+
+def _unread(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The fields with those named as JSON; what is absent stays absent, as where it was never read."""
+    unread = {
+        name: Raw(encode_json(fields[name])) for name in names if fields[name] is not None or name == "output"
+    }
+    return {name: value for name, value in fields.items() if name not in names} | unread
 
 
 def encode_fact(fact: AnyFact) -> bytes:

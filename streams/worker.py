@@ -1,6 +1,7 @@
 """The stream worker as a process: wait for the broker, run the app, end in time."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 _END_SECONDS = 25.0
 #: When nothing is left to store, taking leave of Kafka may take this long; a broker that is gone never answers.
 _FAREWELL_SECONDS = 4.0
+#: More than a run of records makes at once.
+_OBJECTS_BETWEEN_COLLECTIONS = 200_000
 
 
 def run_worker(
@@ -48,6 +51,7 @@ def run_worker(
     main thread, which handles signals. Raises Stop when the worker can't start at all.
     """
     check_private_names()
+    _collect_garbage_seldom()
     metrics, progress = Metrics(), Progress()
     stalled_seconds = settings.worker.watchdog_seconds
     with ExitStack() as running:
@@ -79,6 +83,17 @@ def run_worker(
         clockwork.start()
         running.callback(clockwork.stop, settings.worker.drain_seconds)
         return _run_app(settings, storing, metrics, progress, end_process)
+
+
+def _collect_garbage_seldom() -> None:
+    """Spare Python its search for cycles, of which storing makes none.
+
+    A run of records makes some hundred thousand objects that all go when it is stored. Looking through them
+    after every 700, as is Python's default, took a fifth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 50)
 
 
 def _wait_for_topics(settings: Settings) -> bool:
