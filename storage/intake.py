@@ -20,9 +20,10 @@ said it.
 """
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace as replace_fields
@@ -347,25 +348,26 @@ def _list_new(c: Connection, facts: Sequence[AnyFact]) -> _New:
     made = _leave_out_seen(c, predictions, _of_kind(facts, PredictionFact))
     given = _leave_out_seen(c, feedback, _of_kind(facts, FeedbackFact))
     said = _leave_out_seen(c, voc, _of_kind(facts, VocFact))
-    ids = [fact.id for fact in (*made, *given, *said)] + [fact.data.prediction_id for fact in given]
-    ids += [fact.data.prediction_id for fact in said if fact.data.prediction_id is not None]
-    gone = find_tombstones(c, ids)
+    about = (fact.data.prediction_id for facts in (given, said) for fact in facts)
+    own = (fact.id for facts in (made, given, said) for fact in facts)
+    gone = find_tombstones(c, (id_ for id_ in chain(own, about) if id_ is not None))
     if gone:
         made = [fact for fact in made if ("prediction", fact.id) not in gone]
         given = [fact for fact in given if ("feedback", fact.id) not in gone]
         said = [fact for fact in said if ("voc", fact.id) not in gone]
-    erased_us = read_erased(c, _list_persons(made, given, said))
+    erased_us = read_erased(c, _each_person(made, given, said))
     given = _without_names(given, erased_us)
     gone_ids = {id_ for (kind, id_), is_erased in gone.items() if kind == "prediction" and is_erased}
     return _New(made, given, said, _find_erased(made, given, said, erased_us, gone_ids))
 
 
-def _list_persons(
+def _each_person(
     made: Sequence[PredictionFact], given: Sequence[FeedbackFact], said: Sequence[VocFact]
-) -> set[str]:
+) -> Iterator[str]:
     """Everybody who is named: whose data it is, and who gave feedback."""
-    named = [fact.data.subject for fact in made] + [fact.data.who.id for fact in given]
-    return {name for name in named + [fact.data.subject for fact in said] if name is not None}
+    for named in ((fact.data.subject for fact in made), (fact.data.subject for fact in said)):
+        yield from (name for name in named if name is not None)
+    yield from (fact.data.who.id for fact in given if fact.data.who.id is not None)
 
 
 def _find_erased(
@@ -387,9 +389,11 @@ def _find_erased(
 
 def _without_names(given: list[FeedbackFact], erased_us: Mapping[str, int]) -> list[FeedbackFact]:
     """Feedback, without saying who gave it where that person was erased after."""
+    if not erased_us:
+        return given
     return [
         replace_fields(fact, data=replace_fields(fact.data, who=Who(kind=fact.data.who.kind)))
-        if erased_us and fact.time_us <= erased_us.get(fact.data.who.id or "", -1)
+        if fact.time_us <= erased_us.get(fact.data.who.id or "", -1)
         else fact
         for fact in given
     ]

@@ -4,7 +4,7 @@ Every removal is counted as well, so that `errata verify` can still balance the 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from sqlalchemy import ColumnElement, Connection, Table, exists, func, select
@@ -21,15 +21,16 @@ TABLES: Final[Mapping[Kind, Table]] = {"prediction": predictions, "feedback": fe
 REMOVER: Final = -1
 
 
-def find_tombstones(c: Connection, ids: Sequence[str]) -> dict[tuple[Kind, str], bool]:
+def find_tombstones(c: Connection, ids: Iterable[str]) -> dict[tuple[Kind, str], bool]:
     """The tombstones of `ids`, each with whether a person was erased.
 
-    To be asked after the tables: what is removed in between is then found here.
+    To be asked after the tables: what is removed in between is then found here. `ids` are not listed where there
+    is no tombstone at all.
     """
     t = tombstones.c
-    if not ids or not c.scalar(select(exists(select(t.id)))):
+    if not c.scalar(select(exists(select(t.id)))):
         return {}
-    found = select(t.kind, as_text(c, t.id), t.is_erased).where(is_one_of(c, t.id, ids))
+    found = select(t.kind, as_text(c, t.id), t.is_erased).where(is_one_of(c, t.id, list(ids)))
     return {(row.kind, row.id): bool(row.is_erased) for row in c.execute(found)}
 
 
