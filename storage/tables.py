@@ -379,6 +379,23 @@ batch_items = Table(
     Column("labeled_us", BigInteger, nullable=True),
 )
 
+# --- Who may send -------------------------------------------------------------------------------------------
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(16), primary_key=True, comment="the part of the key that may be told"),
+    Column("source", Text, nullable=False, comment="the CloudEvents source that its events must have"),
+    Column("hash", String(64), nullable=False, comment="SHA-256 of the secret part, which nobody keeps"),
+    Column("models", Text, nullable=True, comment="JSON list of models it may send for; null: every model"),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=True),
+    Column("revoked_us", BigInteger, nullable=True),
+    Column(
+        "last_used_us", BigInteger, nullable=True, comment="the beginning of the last day (UTC) it was used"
+    ),
+)
+
 # --- What we learn from -------------------------------------------------------------------------------------
 
 examples = Table(

@@ -1,4 +1,4 @@
-"""What the worker tells Prometheus, and the small server that tells it."""
+"""What the worker and the HTTP intake tell Prometheus, and the small server that tells it."""
 
 import threading
 from collections.abc import Callable
@@ -69,16 +69,44 @@ class Metrics:
         self._bytes_in_flight.set(size_bytes)
 
 
+class IntakeMetrics:
+    """The numbers of one HTTP intake. No key and no address of a sender is in them."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._answers = Counter(
+            "errata_intake_answers",
+            "Requests answered, by status and, where they were refused, the reason",
+            ["status", "reason"],
+            registry=self.registry,
+        )
+        self._events = Counter(
+            "errata_intake_events", "Events that the broker has taken", registry=self.registry
+        )
+
+    def count_answer(self, status: int, reason: str) -> None:
+        """Count a request that was answered; `reason` is one of a few codes, or empty."""
+        self._answers.labels(str(status), reason).inc()
+
+    def count_events(self, n: int) -> None:
+        """Count events that the broker has taken."""
+        self._events.inc(n)
+
+
 class MetricsServer:
     """Answers `/metrics`, and `/healthz` with 200 or 503, on `host`. Raises Stop if the port is taken."""
 
     def __init__(
-        self, port: int, metrics: Metrics, is_healthy: Callable[[], bool], host: str = "127.0.0.1"
+        self,
+        port: int,
+        registry: CollectorRegistry,
+        is_healthy: Callable[[], bool],
+        host: str = "127.0.0.1",
     ) -> None:
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/metrics":
-                    self._send(200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry))
+                    self._send(200, CONTENT_TYPE_LATEST, generate_latest(registry))
                 elif self.path == "/healthz":
                     healthy = is_healthy()
                     self._send(
@@ -101,7 +129,7 @@ class MetricsServer:
             self._server = ThreadingHTTPServer((host, port), Answer)
         except OSError as error:
             raise Stop(
-                f"worker.metrics_port {port} can't be used: {error}. Choose another, or 0 for no metrics"
+                f"metrics_port {port} can't be used: {error}. Choose another, or 0 for no metrics"
             ) from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True

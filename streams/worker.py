@@ -58,7 +58,7 @@ def run_worker(
         if settings.worker.metrics_port > 0:
             server = MetricsServer(
                 settings.worker.metrics_port,
-                metrics,
+                metrics.registry,
                 lambda: progress.silent_seconds() < stalled_seconds,
                 settings.worker.metrics_host,
             )

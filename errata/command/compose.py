@@ -1,5 +1,6 @@
-"""Puts the worker together: the stream, the transaction and the timers, which know nothing of each other."""
+"""Puts worker and intake together from parts that know nothing of each other."""
 
+import time
 from collections.abc import Callable, Sequence
 
 from errata.command.session import holder_name, now_us
@@ -67,4 +68,33 @@ def run_composed_worker(settings: Settings) -> int:
         )
     finally:
         sender.close()
+        database.close()
+
+
+def run_composed_intake(settings: Settings) -> None:
+    """Run the HTTP intake; where senders need keys, with those in the database."""
+    from storage.api_keys import list_api_keys, note_uses
+    from storage.database import open_database
+    from storage.records import ApiKey
+    from streams.api_keys import KeyRing
+    from streams.http_intake import run_intake
+
+    if not settings.intake.needs_keys:
+        run_intake(settings, None)
+        return
+    database = open_database(settings.database.url)
+
+    def read_keys() -> list[ApiKey]:
+        with database.read() as connection:
+            return list_api_keys(connection)
+
+    ring = KeyRing(
+        read_keys,
+        lambda days_us: note_uses(database, days_us),
+        outage_seconds=settings.intake.keys_outage_seconds,
+        monotonic=time.monotonic,
+    )
+    try:
+        run_intake(settings, ring)
+    finally:
         database.close()

@@ -26,7 +26,7 @@ def health():
 def port(health):
     port, metrics = free_port(), Metrics()
     metrics.count_stored("errata.voc", 3, 0.02)
-    server = MetricsServer(port, metrics, lambda: health["is_healthy"])
+    server = MetricsServer(port, metrics.registry, lambda: health["is_healthy"])
     server.start()
     yield port
     server.stop()
@@ -50,5 +50,5 @@ def test_other_paths_are_named_unknown(port):
 
 
 def test_a_port_that_is_taken_is_named_with_its_setting(port):
-    with pytest.raises(Stop, match=rf"worker\.metrics_port {port} can't be used"):
-        MetricsServer(port, Metrics(), lambda: True)
+    with pytest.raises(Stop, match=rf"metrics_port {port} can't be used"):
+        MetricsServer(port, Metrics().registry, lambda: True)
