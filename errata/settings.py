@@ -6,6 +6,7 @@ TOML (a number, a boolean, a list) is read as TOML, anything else as a string.
 
 import difflib
 import ipaddress
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from errata.wire import RECORD_EVENTS
 #: Names in the environment that begin with `ERRATA_` and are no settings: where the settings file is, the client's off
 #: switch, and where tests put screenshots.
 NOT_SETTINGS = frozenset({"ERRATA_SETTINGS", "ERRATA_ENABLED", "ERRATA_SCREENSHOTS"})
+
+DAY_SECONDS = 86_400
 
 #: As SQLAlchemy reads the URL of a server.
 _SERVER_URL = re.compile(
@@ -269,6 +272,23 @@ class Dashboard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     time_zone: str = "Asia/Seoul"
 
 
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How long what came in is kept, in days; 0 keeps it for ever. Windows are kept for ever."""
+
+    #: Predictions and what users did to them, from the time of the prediction.
+    predictions_days: float = 0.0
+    #: What customers said.
+    voc_days: float = 0.0
+    #: What could not be used, from its arrival.
+    dead_letters_days: float = 0.0
+    #: The ledger run by run; older rows become one per partition and day.
+    ledger_days: float = 0.0
+    #: Ids of what was removed. An older event that is not known is refused as `too_late`, so that it can't count twice.
+    tombstones_days: float = 0.0
+    #: Where `errata erase` writes down whom it erased: not where backups of the database go.
+    erasures_file: str = "var/erasures.jsonl"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings; every process takes the part it needs."""
 
@@ -279,6 +299,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     intake: Intake = Intake()
     trainer: Trainer = Trainer()
     dashboard: Dashboard = Dashboard()
+    retention: Retention = Retention()
     models: dict[str, Model] = {}
 
 
@@ -395,6 +416,34 @@ def _check(settings: Settings) -> None:
         if not 0 < share < 1:
             raise SettingsError(
                 f"models.{name}.mining: the shares must add up to more than 0 and less than 1"
+            )
+    _check_retention(settings)
+
+
+def _check_retention(settings: Settings) -> None:
+    """Refuse to remove what is still looked at, or to forget ids of what is not removed yet."""
+    kept = settings.retention
+    for name in ("predictions", "voc", "dead_letters", "ledger", "tombstones"):
+        days = getattr(kept, f"{name}_days")
+        if not 0 <= days < math.inf:
+            raise SettingsError(f"retention.{name}_days must be a number of days, or 0 to keep it for ever")
+    if kept.predictions_days:
+        looks_back: dict[str, float] = {"the pairing of what missed each other": 2 * DAY_SECONDS}
+        for name, model in settings.models.items():
+            looks_back[f"models.{name}.mining.lookback_seconds"] = model.mining.lookback_seconds
+            looks_back[f"models.{name}.detector.horizon_seconds"] = model.detector.horizon_seconds
+        what = max(looks_back, key=lambda each: looks_back[each])
+        if kept.predictions_days * DAY_SECONDS <= looks_back[what]:
+            raise SettingsError(
+                f"retention.predictions_days must be more than {looks_back[what] / DAY_SECONDS:g}, "
+                f"because {what} looks back as far"
+            )
+    for name in ("predictions", "voc"):
+        days = getattr(kept, f"{name}_days")
+        if kept.tombstones_days and days >= kept.tombstones_days:
+            raise SettingsError(
+                f"retention.tombstones_days must be more than retention.{name}_days: "
+                "ids have to be known for longer than what they belong to"
             )
 
 

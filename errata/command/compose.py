@@ -8,12 +8,13 @@ from errata.settings import Settings
 
 
 def run_composed_worker(settings: Settings) -> int:
-    """Run a stream worker that stores events, watches for drift, orders batches and sends signals."""
+    """Run a stream worker that stores events, watches for drift, orders batches, sends signals and removes the old."""
     from errata.identity import new_id
     from labeling.orders import collect
     from storage.database import open_database
     from storage.intake import apply, stored_positions, sweep_orphans
     from storage.leases import take_lease
+    from storage.retention import known_since, remove_old
     from streams.decoding import decode_run
     from streams.driver import FetchedRun
     from streams.outbox import OutboxSender
@@ -34,6 +35,7 @@ def run_composed_worker(settings: Settings) -> int:
             slice_values_per_hour=settings.worker.slice_values_per_hour,
             worker=holder,
             now_us=now_us(),
+            known_since_us=known_since(settings.retention, now_us()),
         )
 
     def positions(topic_partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, str]]:
@@ -61,6 +63,7 @@ def run_composed_worker(settings: Settings) -> int:
                 once("collect", second, lambda: collect(database, settings, now_us(), new_id)),
                 once("send", second, lambda: sender.send_unsent(database, now_us)),
                 once("pair", 30 * second, lambda: sweep_orphans(database, settings.models, now_us())),
+                once("retain", 10 * second, lambda: remove_old(database, settings.retention, now_us())),
             ],
         )
     finally:
