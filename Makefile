@@ -94,3 +94,7 @@ chaos: $(INSTALLED)  ## Kill real workers KILLS=50 times under every fault, and 
 
 chaos-model: $(INSTALLED)  ## Run random histories of the real consumer and transaction beside a plain count, STEPS=100000 steps
 	$(BIN)/python -m tests.end_to_end.history --steps $(STEPS)
+
+.PHONY: bench-statistics
+bench-statistics: $(INSTALLED) $(BENCH)  ## What detectors, intervals and estimates do on streams whose truth is known; SCALE=, SEED=, DATA=
+	$(BIN)/python -m bench.statistics

@@ -12,6 +12,7 @@ from dashboard import cached_reads as reads
 from dashboard.pictures import find_picture
 from dashboard.wording import NOTHING, without_markdown
 from errata.errors import ErrataError, Unavailable
+from errata.redaction import hide_patterns
 from quality.windows import MINUTE_US, minute_of
 
 P = ParamSpec("P")
@@ -45,10 +46,10 @@ def guarded(show: Callable[P, None]) -> Callable[P, None]:
             show(*args, **kwargs)
         except Unavailable as error:
             st.warning("The database cannot be reached now. Reload this page when it can.")
-            st.text(str(error))
+            st.text(hide_patterns(str(error)))
         except ErrataError as error:
             st.warning("This page cannot be shown until a person acts.")
-            st.text(str(error))
+            st.text(hide_patterns(str(error)))
 
     return show_or_explain
 

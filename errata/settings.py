@@ -5,18 +5,34 @@ TOML (a number, a boolean, a list) is read as TOML, anything else as a string.
 """
 
 import difflib
+import ipaddress
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qs
 
 import msgspec
 
 from errata.errors import SettingsError
+from errata.wire import RECORD_EVENTS
 
 #: Names in the environment that begin with `ERRATA_` and are no settings: where the settings file is, the client's off
 #: switch, and where tests put screenshots.
 NOT_SETTINGS = frozenset({"ERRATA_SETTINGS", "ERRATA_ENABLED", "ERRATA_SCREENSHOTS"})
+
+DAY_SECONDS = 86_400
+
+#: As SQLAlchemy reads the URL of a server.
+_SERVER_URL = re.compile(
+    r"[\w+]+://(?:[^:/]*(?::(?P<password>[^@]*))?@)?(?P<host>\[[^/?]+\]|[^/:?]*)(?::[^/?]*)?"
+    r"(?:/[^?]*)?(?:\?(?P<query>.*))?",
+    re.DOTALL,
+)
+#: What makes PostgreSQL's client refuse a connection without TLS; its own choice, `prefer`, does not.
+_TLS_MODES = ("require", "verify-ca", "verify-full")
 
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -146,12 +162,22 @@ class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     #: Certificates (PEM) that the broker's is checked against; those of the system if empty.
     ca_file: str = ""
 
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"Broker(bootstrap={self.bootstrap!r}, security_protocol={self.security_protocol!r}, ...)"
+
 
 class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where Errata remembers: `sqlite:///PATH` or `postgresql+psycopg://USER@HOST/NAME`."""
 
     #: The address of the database; give one with a password by the environment.
     url: str = "sqlite:///var/errata.db"
+    #: Set it where nobody else is on the network to the database: the password may then travel without TLS.
+    trusted_network: bool = False
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"Database({self.url.partition('://')[0]!r}, ...)"
 
 
 class Artifacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -206,6 +232,35 @@ class Intake(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     event_bytes: int = 262_144
     #: A larger request is refused.
     batch_bytes: int = 5_242_880
+    #: Whether senders show a key that `errata keys create` made. Unless set, they do where `host` is not loopback.
+    require_keys: bool | None = None
+    #: With which certificate (PEM) the intake speaks TLS by itself.
+    certificate_file: str = ""
+    #: The private key (PEM) of the certificate.
+    certificate_key_file: str = ""
+    #: Set it where a proxy speaks TLS to senders, and nobody else can reach the intake.
+    behind_tls_proxy: bool = False
+    #: How often keys are read from the database: a revoked one works for so long, a new one begins to.
+    keys_refresh_seconds: float = 5.0
+    #: While the database does not answer, the keys that were read last go on working for so long.
+    keys_outage_seconds: float = 3600.0
+    #: Events that a key (an address, where no keys are asked for) may send in a second in the long run.
+    events_per_second: float = 5_000.0
+    #: Events that it may send at once after a rest.
+    burst_events: int = 50_000
+    #: Bytes, uncompressed, that it may send in a second in the long run.
+    bytes_per_second: float = 10_485_760.0
+    #: Bytes that it may send at once after a rest.
+    burst_bytes: int = 52_428_800
+    #: The address that the metrics are served on; `0.0.0.0` is every one of this machine.
+    metrics_host: str = "127.0.0.1"
+    #: Where Prometheus finds the metrics; 0 turns them off.
+    metrics_port: int = 9465
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether senders have to show a key."""
+        return not is_loopback(self.host) if self.require_keys is None else self.require_keys
 
 
 class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -228,6 +283,23 @@ class Dashboard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     time_zone: str = "Asia/Seoul"
 
 
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How long what came in is kept, in days; 0 keeps it for ever. Windows are kept for ever."""
+
+    #: Predictions and what users did to them, from the time of the prediction.
+    predictions_days: float = 0.0
+    #: What customers said.
+    voc_days: float = 0.0
+    #: What could not be used, from its arrival.
+    dead_letters_days: float = 0.0
+    #: The ledger run by run; older rows become one per partition and day.
+    ledger_days: float = 0.0
+    #: Ids of what was removed. An older event that is not known is refused as `too_late`, so that it can't count twice.
+    tombstones_days: float = 0.0
+    #: Where `errata erase` writes down whom it erased: not where backups of the database go.
+    erasures_file: str = "var/erasures.jsonl"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings; every process takes the part it needs."""
 
@@ -238,6 +310,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     intake: Intake = Intake()
     trainer: Trainer = Trainer()
     dashboard: Dashboard = Dashboard()
+    retention: Retention = Retention()
     models: dict[str, Model] = {}
 
 
@@ -266,6 +339,22 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         raise SettingsError(f"wrong setting: {error}") from error
     _check(settings)
     return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`, as far as its name tells."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def password_in(database_url: str) -> str:
+    """The password in the URL of a database, as it is written there; empty if there is none."""
+    url = _SERVER_URL.fullmatch(database_url)
+    if url is None:
+        return ""
+    return url["password"] or parse_qs(url["query"] or "").get("password", [""])[-1]
 
 
 def find_settings(path: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -334,11 +423,94 @@ def _check(settings: Settings) -> None:
             "broker.password is set but broker.security_protocol is not SASL_SSL: "
             "credentials would cross the network in clear"
         )
-    if not settings.database.url.startswith(("sqlite:///", "postgresql+psycopg://")):
-        raise SettingsError("database.url must start with sqlite:/// or postgresql+psycopg://")
+    _check_database(settings.database)
+    _check_intake(settings.intake)
     for name, model in settings.models.items():
         share = model.mining.audit_share + model.mining.evaluation_share + model.mining.diverse_share
         if not 0 < share < 1:
             raise SettingsError(
                 f"models.{name}.mining: the shares must add up to more than 0 and less than 1"
             )
+    _check_retention(settings)
+
+
+def _check_retention(settings: Settings) -> None:
+    """Refuse to remove what is still looked at, or to forget ids of what is not removed yet."""
+    kept = settings.retention
+    for name in ("predictions", "voc", "dead_letters", "ledger", "tombstones"):
+        days = getattr(kept, f"{name}_days")
+        if not 0 <= days < math.inf:
+            raise SettingsError(f"retention.{name}_days must be a number of days, or 0 to keep it for ever")
+    if kept.predictions_days:
+        looks_back: dict[str, float] = {"the pairing of what missed each other": 2 * DAY_SECONDS}
+        for name, model in settings.models.items():
+            looks_back[f"models.{name}.mining.lookback_seconds"] = model.mining.lookback_seconds
+            looks_back[f"models.{name}.detector.horizon_seconds"] = model.detector.horizon_seconds
+        what = max(looks_back, key=lambda each: looks_back[each])
+        if kept.predictions_days * DAY_SECONDS <= looks_back[what]:
+            raise SettingsError(
+                f"retention.predictions_days must be more than {looks_back[what] / DAY_SECONDS:g}, "
+                f"because {what} looks back as far"
+            )
+    for name in ("predictions", "voc"):
+        days = getattr(kept, f"{name}_days")
+        if kept.tombstones_days and days >= kept.tombstones_days:
+            raise SettingsError(
+                f"retention.tombstones_days must be more than retention.{name}_days: "
+                "ids have to be known for longer than what they belong to"
+            )
+
+
+def _check_database(database: Database) -> None:
+    if not database.url.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise SettingsError("database.url must start with sqlite:/// or postgresql+psycopg://")
+    if not password_in(database.url) or database.trusted_network:
+        return
+    url = _SERVER_URL.fullmatch(database.url)
+    asked = parse_qs(url["query"] or "") if url else {}
+    hosts = [
+        *(host for each in asked.get("host", []) + asked.get("hostaddr", []) for host in each.split(",")),
+        *([url["host"]] if url and url["host"] else []),
+    ]
+    if all(_is_local(host) for host in hosts) or asked.get("sslmode", [""])[-1] in _TLS_MODES:
+        return
+    raise SettingsError(
+        "database.url has a password but no sslmode=verify-full (or verify-ca, or require): it would cross the "
+        "network in clear. Add ?sslmode=verify-full, or set database.trusted_network where nobody else is on it"
+    )
+
+
+def _is_local(host: str) -> bool:
+    """Whether PostgreSQL reaches `host`, perhaps with a port or a directory of sockets, without a network."""
+    with_port = re.fullmatch(r"(\[[^\]]+\]|[^:]+):[0-9]*", host)
+    return host.startswith("/") or is_loopback(with_port[1] if with_port else host)
+
+
+def _check_intake(intake: Intake) -> None:
+    if intake.keys_refresh_seconds <= 0:
+        raise SettingsError("intake.keys_refresh_seconds must be more than 0")
+    if bool(intake.certificate_file) != bool(intake.certificate_key_file):
+        raise SettingsError(
+            "intake.certificate_file and intake.certificate_key_file belong together: set both"
+        )
+    for name in ("events_per_second", "bytes_per_second"):
+        if not getattr(intake, name) > 0:
+            raise SettingsError(f"intake.{name} must be more than 0")
+    # A request that does not fit into a whole burst could never be sent.
+    if intake.burst_events < RECORD_EVENTS:
+        raise SettingsError(f"intake.burst_events must be {RECORD_EVENTS} or more: a batch may have so many")
+    if intake.burst_bytes < max(intake.batch_bytes, intake.event_bytes):
+        raise SettingsError("intake.burst_bytes must be intake.batch_bytes or more")
+    if is_loopback(intake.host):
+        return
+    if not intake.needs_keys:
+        raise SettingsError(
+            f"intake.require_keys is false, but other machines can reach intake.host {intake.host}: "
+            "leave it out and give each source a key (errata keys create), or listen on 127.0.0.1"
+        )
+    if not intake.certificate_file and not intake.behind_tls_proxy:
+        raise SettingsError(
+            f"other machines can reach intake.host {intake.host}, and their keys would cross the network in clear: "
+            "set intake.certificate_file and intake.certificate_key_file, or intake.behind_tls_proxy where a proxy "
+            "speaks TLS"
+        )

@@ -194,6 +194,12 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def are_ids(texts: Sequence[str]) -> bool:
+    """Whether `is_id` holds for each of `texts`, of which there is at least one."""
+    joined = "\n".join(texts)
+    return len(joined) == 37 * len(texts) - 1 and _IDS.fullmatch(joined) is not None
+
+
 def is_time(time_us: int) -> bool:
     """Whether readers accept this time."""
     return _EARLIEST_US <= time_us < _END_US
@@ -226,6 +232,7 @@ _data: Final = {name: msgspec.json.Decoder(struct) for name, struct in TYPES.ite
 UNREADABLE: Final = (ValueError, RecursionError)
 
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_IDS: Final = re.compile(rf"{_ID.pattern}(?:\n{_ID.pattern})*+")
 _ATTRIBUTE: Final = re.compile(r"ce_[a-z0-9]+")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")

@@ -6,6 +6,7 @@ Run it by `make schemas`; tests/promises/test_settings_documented.py keeps the p
 import ast
 import inspect
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -80,6 +81,8 @@ def _show_type(hint: Any) -> str:
     names = {bool: "true or false", int: "whole number", float: "number", str: "text"}
     if hint in names:
         return names[hint]
+    if get_origin(hint) is UnionType:
+        return _show_type(next(each for each in get_args(hint) if each is not NoneType))
     if get_origin(hint) is dict:
         return "table of tables like this one"
     return ", ".join(f"`{choice}`" for choice in get_args(hint))
@@ -90,6 +93,8 @@ def _show_default(field: msgspec.structs.FieldInfo) -> str:
         return "none"
     if field.default == "":
         return "empty"
+    if field.default is None:
+        return "none"
     return f"`{_as_toml(field.default)}`"
 
 

@@ -26,7 +26,7 @@ from storage.insertion import Columns
 from storage.json_text import to_text, to_text_or_none
 
 _NULL: Final = Raw(b"null")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -60,7 +60,7 @@ class Fact(Envelope, frozen=True, tag_field="type", gc=False):
     @property
     def time_us(self) -> int:
         """When it happened."""
-        return (self.time - _EPOCH) // _MICROSECOND
+        return (self.time - EPOCH) // _MICROSECOND
 
 
 class PredictionFact(Fact, frozen=True, tag=PREDICTION_V1, gc=False):
@@ -93,16 +93,24 @@ def fact_of(event: Event) -> AnyFact:
         "specversion": "1.0",
         "id": event.id,
         "source": event.source,
-        "time": _EPOCH + timedelta(microseconds=event.time_us),
+        "time": EPOCH + timedelta(microseconds=event.time_us),
     }
     fields = msgspec.structs.asdict(event.data)
     if isinstance(event.data, PredictionData):
-        unread = {name: Raw(encode_json(fields[name])) for name in ("output", "input", "tags")}
-        return PredictionFact(**attributes, data=UnreadPrediction(**(fields | unread)))
+        return PredictionFact(
+            **attributes, data=UnreadPrediction(**_unread(fields, "input", "tags", "output"))
+        )
     if isinstance(event.data, FeedbackData):
-        fields["corrected"] = Raw(encode_json(fields["corrected"]))
-        return FeedbackFact(**attributes, data=UnreadFeedback(**fields))
+        return FeedbackFact(**attributes, data=UnreadFeedback(**_unread(fields, "corrected")))
     return VocFact(**attributes, data=event.data)
+
+
+def _unread(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The fields with those named as JSON; what is absent stays absent, as where it was never read."""
+    unread = {
+        name: Raw(encode_json(fields[name])) for name in names if fields[name] is not None or name == "output"
+    }
+    return {name: value for name, value in fields.items() if name not in names} | unread
 
 
 def encode_fact(fact: AnyFact) -> bytes:
@@ -181,7 +189,7 @@ def voc_columns(facts: Sequence[VocFact], now_us: int) -> Columns:
 
 def times_of(facts: Sequence[AnyFact]) -> list[int]:
     """When each happened, in microseconds since 1970."""
-    return [(fact.time - _EPOCH) // _MICROSECOND for fact in facts]
+    return [(fact.time - EPOCH) // _MICROSECOND for fact in facts]
 
 
 def _text_or_none(value: Raw) -> str | None:

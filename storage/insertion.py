@@ -1,6 +1,5 @@
 """Many rows in few statements, the same on SQLite and PostgreSQL; a retry stores nothing twice."""
 
-import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -32,9 +31,6 @@ Rows = Sequence[Mapping[str, Any]]
 #: Some rows of a table: each column's name with one value a row.
 Columns = Mapping[str, Sequence[Any]]
 
-_COPY_SIGNS: Final = re.compile(r"[\\\n\r\t]")
-_COPY_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-
 #: Where the five groups of a UUID are in its 32 digits, which is how SQLite keeps it.
 _UUID_PARTS: Final = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 
@@ -48,21 +44,22 @@ def insert_new(c: Connection, table: Table, rows: Rows) -> None:
         _execute_insert(c, table, some, _ignore)
 
 
-def insert_unseen(c: Connection, table: Table, columns: Columns) -> set[str]:
-    """Insert those rows whose `id` is not in `table` yet, in the order of ids, and return these ids.
+def list_seen(c: Connection, table: Table, ids: Sequence[str]) -> set[str]:
+    """Those of `ids` that are in `table`."""
+    if not ids:
+        return set()
+    return set(c.scalars(select(as_text(c, table.c.id)).where(is_one_of(c, table.c.id, ids))))
 
-    No id may come twice in `columns`. Under PostgreSQL an id that another transaction is inserting is waited for,
-    and raises Malformed if that transaction commits: whoever tries again then sees it.
+
+def insert_by_id(c: Connection, table: Table, columns: Columns) -> None:
+    """Insert rows whose `id` is not in `table` yet, in the order of ids.
+
+    Under PostgreSQL an id that another transaction is inserting is waited for, and raises Malformed if that
+    transaction commits: whoever tries again then sees it.
     """
     ids = columns["id"]
-    seen = set(c.scalars(select(as_text(c, table.c.id)).where(is_one_of(c, table.c.id, ids))))
-    order = sorted(
-        (place for place, id_ in enumerate(ids) if id_ not in seen) if seen else range(len(ids)),
-        key=ids.__getitem__,
-    )
-    chosen = columns if order == list(range(len(ids))) else take(columns, order)
-    insert_columns(c, table, chosen)
-    return set(chosen["id"])
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    insert_columns(c, table, columns if order == list(range(len(ids))) else take(columns, order))
 
 
 def insert_columns(c: Connection, table: Table, columns: Columns) -> None:
@@ -77,8 +74,8 @@ def insert_columns(c: Connection, table: Table, columns: Columns) -> None:
     if c.dialect.name == "postgresql":
         assert isinstance(raw, psycopg.Connection)
         with raw.cursor() as cursor, cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
-            for text in copy_text(columns):
-                copy.write(text)
+            for row in zip(*columns.values(), strict=True):
+                copy.write_row(row)
         return
     assert isinstance(raw, sqlite3.Connection)
     values = [
@@ -94,24 +91,6 @@ def insert_columns(c: Connection, table: Table, columns: Columns) -> None:
 def take(columns: Columns, chosen: Sequence[int]) -> Columns:
     """The rows at the places in `chosen`, in that order."""
     return {name: [values[place] for place in chosen] for name, values in columns.items()}
-
-
-def copy_text(columns: Columns) -> Iterator[str]:
-    """Rows in the text format of PostgreSQL's COPY, some at a time, so that the server works meanwhile."""
-    written = [_copy_column(values) for values in columns.values()]
-    for start in range(0, len(written[0]), _ROWS_AT_ONCE):
-        rows = zip(*(values[start : start + _ROWS_AT_ONCE] for values in written), strict=True)
-        yield "".join(["\t".join(row) + "\n" for row in rows])
-
-
-def _copy_column(values: Sequence[Any]) -> list[str]:
-    written = ["\\N" if value is None else value if type(value) is str else repr(value) for value in values]
-    if not _COPY_SIGNS.search("".join([value for value in values if type(value) is str])):
-        return written
-    return [
-        text.translate(_COPY_ESCAPES) if type(value) is str else text
-        for value, text in zip(values, written, strict=True)
-    ]
 
 
 def put_rows(c: Connection, table: Table, rows: Rows) -> None:

@@ -286,3 +286,17 @@ class Release:
     reason: str
     who: str
     time_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A key of the HTTP intake: what may be sent with it, and until when. `models` None is every model."""
+
+    id: str
+    source: str
+    hash: str = field(repr=False)
+    models: tuple[str, ...] | None
+    created_us: int
+    expires_us: int | None = None
+    revoked_us: int | None = None
+    last_used_us: int | None = None

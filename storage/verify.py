@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, func, select, text
+from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from errata.settings import Model
 from errata.topics import EVENT_TOPICS
@@ -17,18 +17,23 @@ from errata.wire import format_time
 from quality import histogram
 from quality.outcomes import FeedbackFact
 from quality.windows import ZERO, Contribution, add_all, of_outcome, of_prediction
-from storage.database import Database
+from storage.database import Database, lift_timeouts
 from storage.pairing import judge, read_feedback, read_outcomes
+from storage.records import Window
+from storage.retention import read_since
 from storage.tables import (
     dead_letters,
+    erased_windows,
     feedback,
     intake_ledger,
     intake_positions,
     outcomes,
     predictions,
-    voc,
+    removals,
+    tombstones,
     windows,
 )
+from storage.tombstones import TABLES, sum_removals
 from storage.windows import Addition, WindowKey, contribution_of, place_of, sum_additions, sum_shards
 
 _PREDICTIONS_AT_ONCE: Final = 5000
@@ -54,20 +59,21 @@ def verify(db: Database, models: Mapping[str, Model]) -> Verification:
 
     The outcomes of models that are no longer in `models` are taken as they are stored, because their task is
     not known. A pair that missed each other counts as a difference until the sweep has found it
-    (storage/intake.py). Raises Unavailable.
+    (storage/intake.py). Windows of predictions that were removed for their age are not recounted, because nothing
+    is left to count; `checked` says how many they are. Raises Unavailable.
     """
     found = Verification()
     with db.read() as c:
-        if c.dialect.name == "postgresql":
-            # A recount of many facts takes as long as it takes, and only reads.
-            c.execute(text("SET LOCAL statement_timeout = 0"))
-            c.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-        counted = recount(c, models, _all_predictions(c), found)
+        lift_timeouts(c)
+        since_us = read_since(c, "prediction")
+        counted = recount(c, models, _all_predictions(c), found, since_us=since_us)
         n_outcomes, n_stored = found.checked["outcomes"], _count(c, outcomes)
         if n_stored != n_outcomes:
             found.differences.append(f"{n_stored - n_outcomes} outcomes belong to no stored prediction")
         found.checked["feedback"] = _count(c, feedback)
-        compare_windows(c, select(windows), counted, found)
+        add_erased(c, counted, erased_windows.c.minute_us >= since_us)
+        compare_windows(c, windows.c.minute_us >= since_us, counted, found)
+        _count_older(c, since_us, found)
         _balance_ledger(c, found)
     n = len(found.differences)
     if n > _TOLD:
@@ -81,12 +87,13 @@ def recount(
     pages: Iterable[Sequence[Any]],
     found: Verification,
     *,
+    since_us: int,
     settled_us: int | None = None,
 ) -> dict[WindowKey, Contribution]:
-    """Compare the outcomes of predictions (rows of PREDICTION_COLUMNS); return what the facts say of the windows.
+    """Compare the outcomes of predictions (rows of PREDICTION_COLUMNS).
 
-    The sweep (storage/intake.py) still comes to predictions that were stored after `settled_us`: their outcomes are
-    taken as they are.
+    Returns what the facts say that the windows from `since_us` on are. The sweep (storage/intake.py) still comes to
+    predictions that were stored after `settled_us`: their outcomes are taken as they are.
     """
     totals: dict[WindowKey, Contribution] = {}
     n_predictions = n_outcomes = 0
@@ -104,6 +111,8 @@ def recount(
             if now != old:
                 found.differences.append(_tell_outcome(prediction.id, old, now))
             place = place_of(prediction)
+            if place.minute_us < since_us:
+                continue
             additions += [(place, of_prediction(prediction.latency_us)), (place, of_outcome(now))]
         for key, contribution in sum_additions(additions).items():
             totals[key] = add_all((totals.get(key, ZERO), contribution))
@@ -111,6 +120,12 @@ def recount(
         n_outcomes += len(stored)
     found.checked |= {"predictions": n_predictions, "outcomes": n_outcomes}
     return totals
+
+
+def add_erased(c: Connection, counted: dict[WindowKey, Contribution], wanted: ColumnElement[bool]) -> None:
+    """Add what erased predictions were counted as, in those rows of `erased_windows` that are `wanted`."""
+    for key, window in _read_windows(c, erased_windows, wanted):
+        counted[key] = add_all((counted.get(key, ZERO), contribution_of(window)))
 
 
 def _all_predictions(c: Connection) -> Iterator[Sequence[Any]]:
@@ -137,18 +152,32 @@ def _tell_outcome(prediction_id: str, old: FeedbackFact | None, now: FeedbackFac
 
 
 def compare_windows(
-    c: Connection, wanted: Select[Any], counted: Mapping[WindowKey, Contribution], found: Verification
+    c: Connection, wanted: ColumnElement[bool], counted: Mapping[WindowKey, Contribution], found: Verification
 ) -> None:
-    """Compare the windows that `wanted` selects with those that were counted."""
-    stored: dict[WindowKey, Contribution] = {}
-    keys = (windows.c.model, windows.c.version, windows.c.slice, windows.c.minute_us)
-    rows = c.execution_options(yield_per=_PREDICTIONS_AT_ONCE).execute(wanted.order_by(*keys)).mappings()
-    for _, shards in groupby(rows, key=lambda row: tuple(row[key.name] for key in keys)):
-        window = sum_shards(list(shards))
-        stored[window.model, window.version, window.slice, window.minute_us] = contribution_of(window)
+    """Compare those rows of `windows` that are `wanted` with what was counted."""
+    stored = {key: contribution_of(window) for key, window in _read_windows(c, windows, wanted)}
     for key in sorted(stored.keys() | counted.keys()):
         found.differences += _tell_window(key, stored.get(key, ZERO), counted.get(key, ZERO))
     found.checked["windows"] = len(stored)
+
+
+def _count_older(c: Connection, since_us: int, found: Verification) -> None:
+    if since_us:
+        w = windows.c
+        older = select(w.model, w.version, w.slice, w.minute_us).where(w.minute_us < since_us).distinct()
+        n = c.scalar(select(func.count()).select_from(older.subquery())) or 0
+        found.checked["windows not recounted, as their predictions are not kept"] = n
+
+
+def _read_windows(
+    c: Connection, table: Table, wanted: ColumnElement[bool]
+) -> Iterator[tuple[WindowKey, Window]]:
+    """The windows in a table that are `wanted`, each the sum of its shards."""
+    keys = [table.c[name] for name in ("model", "version", "slice", "minute_us")]
+    ordered = select(table).where(wanted).order_by(*keys)
+    rows = c.execute(ordered, execution_options={"yield_per": _PREDICTIONS_AT_ONCE}).mappings()
+    for key, shards in groupby(rows, key=lambda row: tuple(row[each.name] for each in keys)):
+        yield key, sum_shards(list(shards))
 
 
 def _tell_window(key: WindowKey, stored: Contribution, counted: Contribution) -> list[str]:
@@ -188,9 +217,13 @@ def _balance_ledger(c: Connection, found: Verification) -> None:
                 f"position of {topic} {partition_number} is {position}, but the ledger ends at {end}"
             )
     _compare_dead_letters(c, n_dead, found)
-    n_stored = _count(c, predictions) + _count(c, feedback) + _count(c, voc)
-    if n_stored != n_new:
-        found.differences.append(f"{n_stored} events are stored, but the ledger says {n_new} were new")
+    removed = sum_removals(c)
+    n_removed = sum(n for n, _ in removed.values())
+    n_stored = sum(_count(c, table) for table in TABLES.values())
+    if n_stored + n_removed != n_new:
+        stored = f"{n_stored} events are stored" + (f" and {n_removed} removed" if n_removed else "")
+        found.differences.append(f"{stored}, but the ledger says {n_new} were new")
+    _compare_tombstones(c, removed, found)
     found.checked["runs of records"] = n_rows
 
 
@@ -208,14 +241,33 @@ def tell_ledger_row(row: Any, end: int) -> list[str]:
     return differences
 
 
+def _compare_tombstones(c: Connection, removed: Mapping[str, tuple[int, int]], found: Verification) -> None:
+    counts = select(tombstones.c.kind, func.count().label("n")).group_by(tombstones.c.kind)
+    stored = {row.kind: row.n for row in c.execute(counts)}
+    for kind in sorted(stored.keys() | removed.keys()):
+        n, n_forgotten = removed.get(kind, (0, 0))
+        if stored.get(kind, 0) != n - n_forgotten:
+            found.differences.append(
+                f"{kind} has {stored.get(kind, 0)} tombstones, but {n} were removed and {n_forgotten} forgotten"
+            )
+    if stored:
+        found.checked["tombstones"] = sum(stored.values())
+
+
 def _compare_dead_letters(c: Connection, n_dead: Mapping[tuple[str, int], int], found: Verification) -> None:
     d = dead_letters.c
     # The trainers' dead letters are none of the ledger's.
     counts = select(d.topic, d.partition, func.count().label("n")).where(d.topic.in_(EVENT_TOPICS))
     rows = c.execute(counts.group_by(d.topic, d.partition))
     stored = {(row.topic, row.partition): row.n for row in rows}
-    for partition in sorted(stored.keys() | n_dead.keys()):
-        kept, right = stored.get(partition, 0), n_dead.get(partition, 0)
+    r = removals.c
+    old = c.execute(
+        select(r.topic, r.partition, r.n).where(r.kind == "dead_letter", r.topic.in_(EVENT_TOPICS))
+    )
+    n_removed = {(row.topic, row.partition): row.n for row in old}
+    for partition in sorted(stored.keys() | n_dead.keys() | n_removed.keys()):
+        kept = stored.get(partition, 0)
+        right = n_dead.get(partition, 0) - n_removed.get(partition, 0)
         if kept != right:
             topic, number = partition
             found.differences.append(f"{topic} {number} has {kept} dead letters, but the ledger says {right}")

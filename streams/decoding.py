@@ -1,6 +1,6 @@
 """Kafka records into what is stored: events, and dead letters with their reasons; personal data masked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -13,12 +13,12 @@ from errata.wire import (
     EVENT_BYTES,
     UNREADABLE,
     Refused,
+    are_ids,
     check_time,
     decode_event,
     format_time,
     has_few_brackets,
     has_large_number,
-    is_id,
     is_plain_text,
     split_record,
 )
@@ -60,8 +60,7 @@ def decode_run(run: FetchedRun, now_us: int) -> Arrival:
             continue
         # A batch is looked through once for all of its events.
         is_plain = is_plain_text(elements[0] if len(elements) == 1 else record.value or b"")
-        for position, raw in enumerate(elements):
-            fact = reader.read(position, raw, is_plain and has_few_brackets(raw))
+        for position, fact in enumerate(reader.read(elements, is_plain)):
             if isinstance(fact, Refused):
                 arrival.dead.append(_bury(fact, record.offset, arrival))
             else:
@@ -80,38 +79,50 @@ class _Reader:
         #: Names and tags that were checked: in a run many predictions have the same.
         self._checked: set[tuple[str, str, bytes]] = set()
 
-    def read(self, position: int, raw: bytes, is_plain: bool) -> AnyFact | Refused:
-        """Read one event; it `is_plain` if it can break no limit of sizes, levels and characters."""
-        try:
-            fact = self._read_plain(raw) if is_plain else fact_of(decode_event(raw))
-        except UNREADABLE:
+    def read(self, elements: Sequence[bytes], is_plain: bool) -> Sequence[AnyFact | Refused]:
+        """Read the events of a record; `is_plain` is whether no character in them can break a limit."""
+        if is_plain:
             try:
-                fact = fact_of(decode_event(raw))
-            except Malformed as error:
-                return Refused(position, error.reason, error.detail, raw[:EVENT_BYTES])
+                return self._read_plain(elements)
+            except UNREADABLE:
+                pass
+        return [self._read_one(position, raw, is_plain) for position, raw in enumerate(elements)]
+
+    def _read_one(self, position: int, raw: bytes, is_plain: bool) -> AnyFact | Refused:
+        if is_plain:
+            try:
+                return self._read_plain([raw])[0]
+            except UNREADABLE:
+                pass
+        try:
+            fact = fact_of(decode_event(raw))
         except Malformed as error:
             return Refused(position, error.reason, error.detail, raw[:EVENT_BYTES])
-        if type(fact) is VocFact:
-            fact = _mask(fact)
         if fact.time > self._latest:
             return self._refuse_future(position, fact)
-        return fact
+        return _mask(fact) if isinstance(fact, VocFact) else fact
 
-    def _read_plain(self, raw: bytes) -> AnyFact:
-        """The fact in a plain event. Raises ValueError where it has to be read carefully."""
-        fact: AnyFact = read_fact(raw)
-        check_time(fact.time)
-        if type(fact) is PredictionFact:
-            alike = (fact.data.model, fact.data.version, bytes(fact.data.tags))
-            if alike not in self._checked:
-                msgspec.convert(alike[:2], tuple[Name, Name])
-                _read_tags(alike[2])
-                self._checked.add(alike)
-        elif type(fact) is FeedbackFact and not is_id(fact.data.prediction_id):
-            raise ValueError(fact.data.prediction_id)
-        if not is_id(fact.id):
-            raise ValueError(fact.id)
-        return fact
+    def _read_plain(self, elements: Sequence[bytes]) -> list[AnyFact]:
+        """The facts in events that are plain text. Raises ValueError where one has to be read carefully."""
+        if not all(map(has_few_brackets, elements)):
+            raise ValueError("an event may be too large or too deep")
+        facts = [read_fact(raw) for raw in elements]
+        times = [fact.time for fact in facts]
+        check_time(min(times))
+        if max(times) > self._latest:
+            raise ValueError("an event is in the future")
+        predictions = [fact.data for fact in facts if type(fact) is PredictionFact]
+        feedback = [fact.data for fact in facts if type(fact) is FeedbackFact]
+        if not are_ids([fact.id for fact in facts] + [data.prediction_id for data in feedback]):
+            raise ValueError("an event has a bad id")
+        alike = {(data.model, data.version, bytes(data.tags)) for data in predictions}
+        for model, version, tags in alike - self._checked:
+            msgspec.convert((model, version), tuple[Name, Name])
+            _read_tags(tags)
+        self._checked |= alike
+        if len(predictions) + len(feedback) < len(facts):
+            facts = [_mask(fact) if type(fact) is VocFact else fact for fact in facts]
+        return facts
 
     def _refuse_future(self, position: int, fact: AnyFact) -> Refused:
         time, now = format_time(fact.time_us), format_time(self._now_us)

@@ -29,6 +29,7 @@ from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import notify
 
 from errata.errors import Stop, Unavailable
+from streams.decompression import limit_decompression
 from streams.ledger import Entry, Ledger, Partition
 
 
@@ -162,6 +163,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         """Set what Faust has no settings for."""
+        limit_decompression(transport.bytes_in_flight)
         consumer = super()._create_worker_consumer(transport)
         for name, value in _CONSUMER_OPTIONS.items():
             if not hasattr(consumer, name):

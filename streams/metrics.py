@@ -1,8 +1,9 @@
-"""What the worker tells Prometheus, and the small server that tells it."""
+"""What the worker and the HTTP intake tell Prometheus, and the small server that tells it."""
 
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import (
@@ -150,23 +151,56 @@ class Metrics:
         self._bytes_in_flight.set(size_bytes)
 
 
-class MetricsServer:
-    """Answers `/metrics`, and `/healthz` with 200 or 503, on `host`. Raises Stop if the port is taken.
+class IntakeMetrics:
+    """The numbers of one HTTP intake. No key and no address of a sender is in them."""
 
-    `tell_trouble` says what is wrong in a sentence, or None.
-    """
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._answers = Counter(
+            "errata_intake_answers",
+            "Requests answered, by status and, where they were refused, the reason",
+            ["status", "reason"],
+            registry=self.registry,
+        )
+        self._events = Counter(
+            "errata_intake_events", "Events that the broker has taken", registry=self.registry
+        )
+
+    def count_answer(self, status: int, reason: str) -> None:
+        """Count a request that was answered; `reason` is one of a few codes, or empty."""
+        self._answers.labels(str(status), reason).inc()
+
+    def count_events(self, n: int) -> None:
+        """Count events that the broker has taken."""
+        self._events.inc(n)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is wrong with a process, in a sentence, or None; and what else whoever asks should know."""
+
+    trouble: str | None = None
+    remarks: Sequence[str] = ()
+
+
+class MetricsServer:
+    """Answers `/metrics`, and `/healthz` with 200 or 503, on `host`. Raises Stop if the port is taken."""
 
     def __init__(
-        self, port: int, metrics: Metrics, tell_trouble: Callable[[], str | None], host: str = "127.0.0.1"
+        self,
+        port: int,
+        registry: CollectorRegistry,
+        tell_health: Callable[[], Health],
+        host: str = "127.0.0.1",
     ) -> None:
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/metrics":
-                    self._send(200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry))
+                    self._send(200, CONTENT_TYPE_LATEST, generate_latest(registry))
                 elif self.path == "/healthz":
-                    trouble = tell_trouble()
-                    lines = [trouble or "ok", *metrics.remarks]
-                    self._send(503 if trouble else 200, "text/plain", "\n".join([*lines, ""]).encode())
+                    health = tell_health()
+                    lines = [health.trouble or "ok", *health.remarks]
+                    self._send(503 if health.trouble else 200, "text/plain", "\n".join([*lines, ""]).encode())
                 else:
                     self._send(404, "text/plain", b"there are /metrics and /healthz\n")
 
@@ -184,7 +218,7 @@ class MetricsServer:
             self._server = ThreadingHTTPServer((host, port), Answer)
         except OSError as error:
             raise Stop(
-                f"worker.metrics_port {port} can't be used: {error}. Choose another, or 0 for no metrics"
+                f"metrics_port {port} can't be used: {error}. Choose another, or 0 for no metrics"
             ) from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True

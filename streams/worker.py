@@ -1,6 +1,7 @@
 """The stream worker as a process: wait for the broker, run the app, end in time."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ from errata.topics import ensure_topics, read_topic_ids
 from streams.agents import EXIT_BROKEN, PausedPartitions, StoredPositions, StoreRun, Storing
 from streams.app import create_app
 from streams.driver import check_private_names
-from streams.metrics import Metrics, MetricsServer
+from streams.metrics import Health, Metrics, MetricsServer
 from streams.progress import Progress, Watchdog
 from streams.timers import Timer, Timers
 
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 _END_SECONDS = 25.0
 #: When nothing is left to store, taking leave of Kafka may take this long; a broker that is gone never answers.
 _FAREWELL_SECONDS = 4.0
+#: More than a run of records makes at once.
+_OBJECTS_BETWEEN_COLLECTIONS = 200_000
 
 
 def run_worker(
@@ -53,14 +56,15 @@ def run_worker(
     start at all.
     """
     check_private_names()
+    _collect_garbage_seldom()
     progress, reads = Progress(), Progress()
     stalled_seconds = settings.worker.watchdog_seconds
     with ExitStack() as running:
         if settings.worker.metrics_port > 0:
             server = MetricsServer(
                 settings.worker.metrics_port,
-                metrics,
-                partial(_tell_trouble, settings.worker, progress, reads),
+                metrics.registry,
+                partial(_tell_health, settings.worker, metrics, progress, reads),
                 settings.worker.metrics_host,
             )
             server.start()
@@ -88,13 +92,25 @@ def run_worker(
         return _run_app(settings, storing, metrics, progress, reads, end_process)
 
 
-def _tell_trouble(worker: WorkerSettings, progress: Progress, reads: Progress) -> str | None:
-    """What is wrong with a worker, in a sentence; None if it does well."""
+def _tell_health(worker: WorkerSettings, metrics: Metrics, progress: Progress, reads: Progress) -> Health:
+    """Whether a worker does well, what is wrong with it in a sentence, and which partitions are paused."""
+    trouble = None
     if (silent_seconds := progress.silent_seconds()) > worker.watchdog_seconds:
-        return f"no progress for {silent_seconds:.0f} s"
-    if (silent_seconds := reads.silent_seconds()) > worker.reads_stalled_seconds:
-        return f"reads stall: the broker has not answered to a fetch for {silent_seconds:.0f} s"
-    return None
+        trouble = f"no progress for {silent_seconds:.0f} s"
+    elif (silent_seconds := reads.silent_seconds()) > worker.reads_stalled_seconds:
+        trouble = f"reads stall: the broker has not answered to a fetch for {silent_seconds:.0f} s"
+    return Health(trouble, metrics.remarks)
+
+
+def _collect_garbage_seldom() -> None:
+    """Spare Python its search for cycles, of which storing makes none.
+
+    A run of records makes some hundred thousand objects that all go when it is stored. Looking through them
+    after every 700, as is Python's default, took a fifth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 50)
 
 
 def _wait_for_topics(settings: Settings) -> bool:

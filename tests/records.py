@@ -3,7 +3,19 @@
 import uuid
 from typing import Any
 
-from storage.records import Batch, BatchItem, Example, Label, Prediction, Release, Run, Signal, Version
+from storage.records import (
+    ApiKey,
+    Batch,
+    BatchItem,
+    Example,
+    Label,
+    Prediction,
+    Release,
+    Run,
+    Signal,
+    Version,
+)
+from streams.api_keys import make_key
 
 MODEL = "card-reader"
 
@@ -149,3 +161,16 @@ def make_release(version: str, number: int = 1, **given: Any) -> Release:
         "time_us": 1_000_000 + number,
     }
     return Release(**(values | given))
+
+
+def make_api_key(number: int = 1, **given: Any) -> tuple[str, ApiKey]:
+    """A key as its sender shows it, and what is stored of it."""
+    made = make_key(lambda n: number.to_bytes(n, "big"))
+    values: dict[str, Any] = {
+        "id": made.id,
+        "source": "shop",
+        "hash": made.hash,
+        "models": None,
+        "created_us": 1_000_000 * number,
+    }
+    return made.text, ApiKey(**values | given)

@@ -1,5 +1,6 @@
-"""Puts the worker together: the stream, the transaction and the timers, which know nothing of each other."""
+"""Puts worker and intake together from parts that know nothing of each other."""
 
+import time
 from collections.abc import Callable, Sequence
 
 from errata.command.session import holder_name, now_us
@@ -7,7 +8,7 @@ from errata.settings import Settings
 
 
 def run_composed_worker(settings: Settings) -> int:
-    """Run a stream worker that stores events, watches for drift, orders batches and sends signals."""
+    """Run a stream worker that stores events, watches for drift, orders batches, sends signals and removes the old."""
     from errata.identity import new_id
     from labeling.orders import collect
     from storage.database import open_database
@@ -15,6 +16,7 @@ def run_composed_worker(settings: Settings) -> int:
     from storage.leases import take_lease
     from storage.overview import read_overview
     from storage.pauses import list_paused, pause_flooded
+    from storage.retention import known_since, remove_old
     from storage.verify_rounds import verify_next
     from streams.decoding import decode_run
     from streams.driver import FetchedRun
@@ -44,6 +46,7 @@ def run_composed_worker(settings: Settings) -> int:
             slice_values_per_hour=worker.slice_values_per_hour,
             worker=holder,
             now_us=now_us(),
+            known_since_us=known_since(settings.retention, now_us()),
         )
         metrics.count_events(applied)
         flood = floods.note((run.topic, run.partition), applied.n, applied.n_dead, now_us())
@@ -93,6 +96,7 @@ def run_composed_worker(settings: Settings) -> int:
                 once("collect", second, lambda: collect(database, settings, now_us(), new_id)),
                 once("send", second, lambda: sender.send_unsent(database, now_us)),
                 once("pair", 30 * second, lambda: sweep_orphans(database, settings.models, now_us())),
+                once("retain", 10 * second, lambda: remove_old(database, settings.retention, now_us())),
                 *verification,
                 # Not by one worker alone: Prometheus may ask any of them.
                 Timer("overlook", 5 * second, overlook),
@@ -101,4 +105,33 @@ def run_composed_worker(settings: Settings) -> int:
         )
     finally:
         sender.close()
+        database.close()
+
+
+def run_composed_intake(settings: Settings) -> None:
+    """Run the HTTP intake; where senders need keys, with those in the database."""
+    from storage.api_keys import list_api_keys, note_uses
+    from storage.database import open_database
+    from storage.records import ApiKey
+    from streams.api_keys import KeyRing
+    from streams.http_intake import run_intake
+
+    if not settings.intake.needs_keys:
+        run_intake(settings, None)
+        return
+    database = open_database(settings.database.url)
+
+    def read_keys() -> list[ApiKey]:
+        with database.read() as connection:
+            return list_api_keys(connection)
+
+    ring = KeyRing(
+        read_keys,
+        lambda days_us: note_uses(database, days_us),
+        outage_seconds=settings.intake.keys_outage_seconds,
+        monotonic=time.monotonic,
+    )
+    try:
+        run_intake(settings, ring)
+    finally:
         database.close()

@@ -22,6 +22,7 @@ from errata.command.processes import Children, errata_command, raising_on_sigter
 from errata.command.serve import dashboard_arguments
 from errata.command.session import Session, print_json
 from errata.errors import Stop
+from errata.redaction import Redaction
 from errata.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -88,7 +89,11 @@ def run_demo(directory: Path, *, headless: bool, settings_path: Path | None) -> 
     with raising_on_sigterm():
         try:
             return _run(
-                Session(settings=settings, settings_path=settings_path), directory, children, view, headless
+                Session(settings=settings, settings_path=settings_path, redaction=Redaction()),
+                directory,
+                children,
+                view,
+                headless,
             )
         except KeyboardInterrupt:
             view.say("Stopping everything this demo started.")

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,7 @@ def worker(context: typer.Context) -> None:
     """
     from errata.command.compose import run_composed_worker
 
-    configure_logging()
+    configure_logging(session_of(context).redaction)
     raise typer.Exit(run_composed_worker(session_of(context).settings))
 
 
@@ -48,7 +49,7 @@ def trainer(context: typer.Context) -> None:
     """
     from retrain.worker import run_trainer
 
-    configure_logging()
+    configure_logging(session_of(context).redaction)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
@@ -60,10 +61,10 @@ def intake(context: typer.Context) -> None:
 
     Example: curl -X POST localhost:8080/v1/events -H 'content-type: application/cloudevents+json' -d @event.json
     """
-    from streams.http_intake import run_intake
+    from errata.command.compose import run_composed_intake
 
-    configure_logging()
-    run_intake(session_of(context).settings)
+    configure_logging(session_of(context).redaction)
+    run_composed_intake(session_of(context).settings)
 
 
 def dashboard(context: typer.Context) -> None:
@@ -129,7 +130,11 @@ def doctor(
     """
     from errata.command.doctor import examine
 
-    findings = examine(session_of(context).settings)
+    session = session_of(context)
+    findings = [
+        replace(finding, message=session.redaction.hide(finding.message))
+        for finding in examine(session.settings)
+    ]
     if as_json:
         print_json(
             [{"check": finding.check, "ok": finding.ok, "message": finding.message} for finding in findings]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import typer
 
+from errata.redaction import Redaction
 from errata.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Session:
 
     settings: Settings
     settings_path: Path | None
+    #: Hides the secrets of the settings in what is printed and logged.
+    redaction: Redaction
 
     @contextmanager
     def database(self) -> Iterator["Database"]:

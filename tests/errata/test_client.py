@@ -248,22 +248,44 @@ def test_what_a_service_had_spooled_when_it_was_killed_while_spooling_all_arrive
     assert outputs_of(found) == set(range(1, len(found) + 1)) >= set(range(1, n_spooled + 1))
 
 
+SENDER_THAT_DIES = """
+import os
+import signal
+import sys
+from pathlib import Path
+from errata.client import Client
+from errata.spool import Spool
+
+n_chunks = int(sys.argv[3])
+forget = Spool.forget
+
+def forget_or_die(spool, entries):
+    global n_chunks
+    n_chunks -= 1
+    if n_chunks == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    forget(spool, entries)
+
+Spool.forget = forget_or_die
+client = Client(sys.argv[1], source="sender", spool_directory=Path(sys.argv[2]))
+signal.pause()
+"""
+
+
 def test_a_service_killed_while_it_sends_its_spool_is_followed_by_one_that_sends_the_rest(away, tmp_path):
     bootstrap, start = away
+    # Three chunks. The second sender has sent two of them when it dies, and none of them is let go of.
     n_events = 45_000
     service = start_service(bootstrap, "told", tmp_path / "spool", "wait", n_events)
     assert service.stdout.readline() == b"told True\n"
     service.send_signal(signal.SIGKILL)
     service.communicate(timeout=60)
     start()
-    n_seen = 0
-    for _ in range(2):
-        sender = start_service(bootstrap, "sender", tmp_path / "spool", "wait", 1)
-        # Some of the first of three chunks are there: the rest is being sent.
-        n_seen = len(read_events(bootstrap, "told", n_seen + 1))
-        sender.send_signal(signal.SIGKILL)
-        sender.communicate(timeout=60)
+    for n_chunks in (1, 2):
+        command = [sys.executable, "-c", SENDER_THAT_DIES, bootstrap, str(tmp_path / "spool"), str(n_chunks)]
+        assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
         assert list((tmp_path / "spool").iterdir())
+    n_seen = len(read_events(bootstrap, "told", 20_000 + 40_000))
     with Client(bootstrap, source="last", spool_directory=tmp_path / "spool") as client:
         deadline = time.monotonic() + 60
         while list((tmp_path / "spool").iterdir()) and time.monotonic() < deadline:

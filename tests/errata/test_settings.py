@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from errata.errors import SettingsError
-from errata.settings import Settings, find_model, find_settings, load_settings
+from errata.settings import Settings, find_model, find_settings, is_loopback, load_settings
 
 
 def written(directory: Path, text: str) -> Path:
@@ -63,6 +63,35 @@ def test_a_wrong_setting_is_named_with_its_fix(tmp_path, text, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("voc_days = -1", "retention.voc_days must be a number of days, or 0"),
+        ("ledger_days = inf", "retention.ledger_days must be a number of days, or 0"),
+        (
+            "predictions_days = 2",
+            "retention.predictions_days must be more than 2, because the pairing of what missed each other",
+        ),
+        (
+            "predictions_days = 7\n[models.x]",
+            "retention.predictions_days must be more than 7, because models.x.mining.lookback_seconds",
+        ),
+        (
+            "predictions_days = 30\n[models.x.detector]\nhorizon_seconds = 2592000",
+            "more than 30, because models.x.detector.horizon_seconds looks back as far",
+        ),
+        (
+            "voc_days = 90\ntombstones_days = 90",
+            "retention.tombstones_days must be more than retention.voc_days",
+        ),
+    ],
+)
+def test_nothing_is_removed_that_is_still_needed(tmp_path, text, said):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(written(tmp_path, f"[retention]\n{text}"), {})
+    assert said in str(caught.value)
+
+
 def test_an_unknown_environment_variable_is_an_error_too():
     with pytest.raises(SettingsError, match=r"did you mean worker\.batch_records"):
         load_settings(None, {"ERRATA_WORKER__BATCH_RECORD": "5"})
@@ -98,3 +127,135 @@ def test_an_unknown_model_names_the_nearest(tmp_path):
 def test_the_demo_settings_load():
     settings = load_settings(Path(__file__).parents[2] / "examples" / "errata.toml", {})
     assert set(settings.models) == {"card-reader", "translator"}
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("", False),
+        ("10.0.0.1", False),
+        ("localhost.example.com", False),
+        ("127.0.0.1.example.com", False),
+    ],
+)
+def test_loopback_is_what_only_this_machine_reaches(host, expected):
+    assert is_loopback(host) is expected
+
+
+def test_the_intake_needs_keys_where_other_machines_reach_it():
+    assert not load_settings(None, {}).intake.needs_keys
+    assert load_settings(None, {"ERRATA_INTAKE__REQUIRE_KEYS": "true"}).intake.needs_keys
+    environ = {"ERRATA_INTAKE__HOST": "0.0.0.0", "ERRATA_INTAKE__BEHIND_TLS_PROXY": "true"}
+    assert load_settings(None, environ).intake.needs_keys
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('host = "0.0.0.0"\nrequire_keys = false', "errata keys create"),
+        ('host = "0.0.0.0"\nrequire_keys = false\nbehind_tls_proxy = true', "errata keys create"),
+        ('host = "0.0.0.0"', "intake.behind_tls_proxy"),
+        ('host = "intake.example.com"', "intake.certificate_file"),
+        ('certificate_file = "c.pem"', "intake.certificate_key_file"),
+        ('certificate_key_file = "k.pem"', "intake.certificate_file"),
+        ("keys_refresh_seconds = 0.0", "intake.keys_refresh_seconds"),
+    ],
+)
+def test_an_intake_that_would_take_anybody_or_show_keys_is_refused(tmp_path, text, said):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(written(tmp_path, f"[intake]\n{text}\n"), {})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["behind_tls_proxy = true", 'certificate_file = "c.pem"\ncertificate_key_file = "k.pem"']
+)
+def test_an_intake_with_keys_and_tls_may_be_reached_by_others(tmp_path, text):
+    settings = load_settings(written(tmp_path, f'[intake]\nhost = "0.0.0.0"\n{text}\n'), {})
+    assert settings.intake.needs_keys
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("events_per_second = 0.0", "intake.events_per_second"),
+        ("bytes_per_second = -1.0", "intake.bytes_per_second"),
+        ("burst_events = 9_999", "intake.burst_events"),
+        ("batch_bytes = 60_000_000", "intake.burst_bytes"),
+        ("event_bytes = 60_000_000", "intake.burst_bytes"),
+    ],
+)
+def test_a_limit_that_some_request_could_never_meet_is_refused(tmp_path, text, said):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(written(tmp_path, f"[intake]\n{text}\n"), {})
+    assert said in str(caught.value)
+
+
+SERVER = "postgresql+psycopg://errata:p%40ss@"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{SERVER}db.example.com/errata",
+        f"{SERVER}db.example.com:5432/errata?sslmode=prefer",
+        f"{SERVER}db/errata?sslmode=disable",
+        f"{SERVER}/errata?host=db",
+        f"{SERVER}localhost/errata?hostaddr=10.0.0.1",
+        f"{SERVER}/errata?host=127.0.0.1:5432&host=db:5432",
+        f"{SERVER}[2001:db8::1]/errata",
+        f"{SERVER}/errata?host=::1:abcd",
+        "postgresql+psycopg://errata@db/errata?password=secret",
+        "postgresql+psycopg://errata:p/a?s#s@db/errata",
+    ],
+)
+def test_a_password_that_would_cross_a_network_in_clear_is_refused(url):
+    with pytest.raises(SettingsError, match="sslmode=verify-full") as caught:
+        load_settings(None, {"ERRATA_DATABASE__URL": url})
+    assert "p%40ss" not in str(caught.value)
+    assert load_settings(None, {"ERRATA_DATABASE__URL": url, "ERRATA_DATABASE__TRUSTED_NETWORK": "true"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{SERVER}db.example.com/errata?sslmode=verify-full",
+        f"{SERVER}db/errata?connect_timeout=5&sslmode=require",
+        f"{SERVER}127.0.0.1/errata",
+        f"{SERVER}localhost:5432/errata",
+        f"{SERVER}[::1]:5432/errata",
+        f"{SERVER}/errata",
+        f"{SERVER}/errata?host=/run/postgresql",
+        f"{SERVER}/errata?host=127.0.0.1:5432&host=[::1]:5433",
+        "postgresql+psycopg://errata@db/errata",
+        "sqlite:///var/errata.db",
+    ],
+)
+def test_a_password_with_tls_or_without_a_network_and_no_password_at_all_are_taken(url):
+    assert load_settings(None, {"ERRATA_DATABASE__URL": url}).database.url == url
+
+
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
+def test_a_password_of_the_broker_needs_sasl_with_tls(protocol):
+    environ = {"ERRATA_BROKER__PASSWORD": "secret", "ERRATA_BROKER__SECURITY_PROTOCOL": protocol}
+    with pytest.raises(SettingsError, match="in clear") as caught:
+        load_settings(None, environ)
+    assert "secret" not in str(caught.value)
+
+
+def test_settings_that_are_printed_hold_no_password():
+    environ = {
+        "ERRATA_DATABASE__URL": f"{SERVER}127.0.0.1/errata",
+        "ERRATA_BROKER__PASSWORD": "canary",
+        "ERRATA_BROKER__SECURITY_PROTOCOL": "SASL_SSL",
+    }
+    printed = repr(load_settings(None, environ))
+    assert "canary" not in printed
+    assert "p%40ss" not in printed

@@ -82,13 +82,15 @@ def test_a_port_leads_to_the_process_that_listens_on_it() -> None:
         assert OURS[name]["ports"] == [f"127.0.0.1:{listener.port}:{listener.port}"]
 
 
-def test_prometheus_asks_the_workers_where_they_answer() -> None:
-    worker = settings_of(OURS["worker"]).worker
+def test_prometheus_asks_workers_and_intakes_where_they_answer() -> None:
     scraped = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
-    [found] = scraped["scrape_configs"][0]["dns_sd_configs"]
-    assert worker.metrics_host == "0.0.0.0"
-    assert (found["names"], found["port"]) == (["worker"], worker.metrics_port)
-    assert f"localhost:{worker.metrics_port}/healthz" in OURS["worker"]["healthcheck"]["test"][-1]
+    asked = [found for job in scraped["scrape_configs"] for found in job["dns_sd_configs"]]
+    for name, found in zip(("worker", "intake"), asked, strict=True):
+        answering = getattr(settings_of(OURS[name]), name)
+        assert answering.metrics_host == "0.0.0.0"
+        assert (found["names"], found["port"]) == ([name], answering.metrics_port)
+    port = settings_of(OURS["worker"]).worker.metrics_port
+    assert f"localhost:{port}/healthz" in OURS["worker"]["healthcheck"]["test"][-1]
 
 
 def test_a_service_waits_only_for_services_that_can_become_ready() -> None:

@@ -14,7 +14,9 @@ from errata import wire
 from errata.events import INLINE_BYTES, TYPES, Event, key_of, type_of
 from errata.partitioning import topic_of
 from errata.settings import Intake, Settings, Worker
+from streams.admission import Admission
 from streams.http_intake import create_intake
+from streams.metrics import IntakeMetrics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "wire.md").read_text(encoding="utf-8")
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
@@ -56,7 +58,8 @@ def test_what_is_typed_into_the_terminal_is_taken() -> None:
         published.extend(events)
 
     async def post() -> httpx.Response:
-        transport = httpx.ASGITransport(create_intake(Settings(), publish))
+        open_to_all = Admission(Intake(), None, now_us=lambda: 0, monotonic=lambda: 0.0)
+        transport = httpx.ASGITransport(create_intake(Settings(), publish, open_to_all, IntakeMetrics()))
         async with httpx.AsyncClient(transport=transport) as client:
             name, _, value = header.partition(": ")
             return await client.post(url, content=body, headers={name: value})
@@ -71,7 +74,7 @@ def test_every_reason_is_told() -> None:
     told = re.findall(r"^\| `(\w+)` \|", section("What cannot be used"), re.MULTILINE)
     assert wire.__doc__ is not None
     of_the_wire = re.findall(r"^    (\w+_\w+) ", wire.__doc__, re.MULTILINE)
-    assert told == [*of_the_wire, "future_time", "unknown_model", "database_refused"]
+    assert told == [*of_the_wire, "future_time", "unknown_model", "too_late", "database_refused"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from storage.pauses import Pause
 from storage.records import Applied
 from storage.verify_rounds import Place, Round
 from streams.driver import FetchedRecord, FetchedRun
-from streams.metrics import Metrics, MetricsServer
+from streams.metrics import Health, Metrics, MetricsServer
 from tests.servers import free_port
 
 PAUSE = Pause(topic="errata.voc", partition=1, reason="9 of 9 events were dead letters.", paused_us=0)
@@ -50,7 +50,7 @@ def port(health, metrics):
     port = free_port()
     records = [FetchedRecord(offset, 1000 * offset, None, b"", ()) for offset in (7, 8, 9)]
     metrics.count_stored(FetchedRun("errata.voc", 0, 7, 10, tuple(records), ""), 0.02, now=lambda: 9.0)
-    server = MetricsServer(port, metrics, lambda: health["trouble"])
+    server = MetricsServer(port, metrics.registry, lambda: Health(health["trouble"], metrics.remarks))
     server.start()
     yield port
     server.stop()
@@ -96,5 +96,5 @@ def test_other_paths_are_named_unknown(port):
 
 
 def test_a_port_that_is_taken_is_named_with_its_setting(port):
-    with pytest.raises(Stop, match=rf"worker\.metrics_port {port} can't be used"):
-        MetricsServer(port, Metrics(), lambda: None)
+    with pytest.raises(Stop, match=rf"metrics_port {port} can't be used"):
+        MetricsServer(port, Metrics().registry, Health)

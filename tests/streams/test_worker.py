@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -131,6 +131,25 @@ def get(port: int, path: str) -> str:
         return answer.read().decode()
 
 
+def listening_ports(pid: int) -> set[int]:
+    """The TCP ports on which a process waits for connections."""
+    sockets = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # Closed meanwhile.
+            sockets.add(str(each.readlink()))
+    lines = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+    ]
+    listening = "0A"
+    return {
+        int(line[1].rpartition(":")[2], 16)
+        for line in lines
+        if line[3] == listening and f"socket:[{line[9]}]" in sockets
+    }
+
+
 def test_everything_is_stored_once_and_told_to_kafka_and_sigterm_ends_quickly(
     fresh_broker, start, store, tmp_path
 ):
@@ -147,6 +166,7 @@ def test_everything_is_stored_once_and_told_to_kafka_and_sigterm_ends_quickly(
     wait_until(lambda: committed(fresh_broker, settings.worker.group) == 3000, worker)
     assert f'errata_records_consumed_total{{topic="{PREDICTIONS}"}} 1000.0' in get(port, "/metrics")
     assert get(port, "/healthz") == "ok\n"
+    assert listening_ports(worker.process.pid) == {port}, "Faust's own web server is to be off"
     assert store.with_suffix(".tick").exists(), "the timer did not run"
     asked = time.monotonic()
     assert worker.end() == 0

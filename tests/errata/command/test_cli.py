@@ -11,6 +11,7 @@ import typer
 
 from errata.command.cli import build
 from errata.command.processes import errata_command
+from errata.redaction import Redaction
 from errata.settings import Broker
 from errata.topics import ensure_topics
 from storage.database import current_revision, newest_revision
@@ -132,7 +133,7 @@ def commands(group, path=()):
             yield (*path, name)
 
 
-@pytest.mark.parametrize("path", list(commands(typer.main.get_command(build()))), ids=" ".join)
+@pytest.mark.parametrize("path", list(commands(typer.main.get_command(build(Redaction())))), ids=" ".join)
 def test_every_verb_has_help_with_an_example(errata, path):
     answer = errata(*path, "--help")
     assert answer.code == 0

@@ -1,0 +1,1 @@
+"""The statistical laboratory: quality/ on streams whose truth is known."""

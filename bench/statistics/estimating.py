@@ -1,0 +1,234 @@
+"""Intervals, fresh rates, audits and the residual, on simulated predictions whose truth is known."""
+
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from quality.audit import audit_probabilities, estimate, scores
+from quality.calibration import calibrate, estimate_wrong
+from quality.evidence import add_counts, add_scores, bets_for, no_evidence, restart
+from quality.intervals import rate_intervals
+from quality.maturity import HOUR_US, fresh_rate, learn_delays
+
+WEEK_US = 168 * HOUR_US
+
+
+def run_intervals(seed: int, n_streams: int, n_events: int) -> dict[str, Any]:
+    """How many streams have their interval miss the truth at any of 400 looks, and how wide it is beside Wilson's."""
+    found = {}
+    looks = np.unique(np.geomspace(100, n_events, 400).astype(np.int64))
+    for number, rate in enumerate((0.01, 0.05, 0.2, 0.4)):
+        rng = np.random.default_rng([seed, number])
+        missed, missed_wilson, ratios = 0, 0, []
+        for _ in range(n_streams):
+            k = np.cumsum(rng.binomial(np.diff(looks, prepend=0), rate))
+            low, high = rate_intervals(looks, k)
+            wilson_low, wilson_high = _wilson(looks, k)
+            missed += bool(((low > rate) | (high < rate)).any())
+            missed_wilson += bool(((wilson_low > rate) | (wilson_high < rate)).any())
+            ratios.append((high - low) / (wilson_high - wilson_low))
+        found[f"{rate:.0%}"] = {
+            "ever_missed": round(missed / n_streams, 4),
+            "wilson_ever_missed": round(missed_wilson / n_streams, 4),
+            "width_beside_wilson": round(float(np.max(np.mean(ratios, axis=0))), 2),
+        }
+    return found
+
+
+def _wilson(
+    n: npt.NDArray[np.int64], k: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    z, share = 1.959964, k / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return centre - half, centre + half
+
+
+def draw_delays(rng: np.random.Generator, n: int) -> npt.NDArray[np.int64]:
+    """Half of the corrections within some ten minutes, a third within hours, the rest after days."""
+    kind = rng.choice(3, n, p=[0.5, 0.35, 0.15])
+    seconds = rng.exponential(np.array([600.0, 8 * 3600.0, 2.5 * 86_400.0])[kind])
+    return (1_000_000 * seconds).astype(np.int64)
+
+
+def run_fresh(seed: int, n: int) -> dict[str, Any]:
+    """The bias, in percentage points, of the rate of the last hours by each way of computing it."""
+    rng = np.random.default_rng([seed, 600])
+    delays = learn_delays(draw_delays(rng, 50_000), WEEK_US)
+    assert delays is not None
+    found = {}
+    for hours in (6, 24, 72):
+        ages = rng.integers(0, hours * HOUR_US, n)
+        corrected = rng.random(n) < 0.05
+        # A fifth of those who are content say so, later than others complain.
+        content = ~corrected & (rng.random(n) < 0.2)
+        came = draw_delays(rng, n) <= ages
+        n_edits, n_accepts = int((corrected & came).sum()), int((content & came).sum())
+        rate = fresh_rate(n_edits, ages, delays).rate
+        assert rate is not None
+        found[f"{hours} h"] = {
+            "fresh_rate": round(100 * (rate - 0.05), 3),
+            "edits_of_feedback": round(100 * (n_edits / (n_edits + n_accepts) - 0.05), 2),
+            "edits_of_predictions": round(100 * (n_edits / n - 0.05), 2),
+        }
+    return found
+
+
+def run_late_labels(seed: int, n_streams: int) -> dict[str, float]:
+    """Hours until a drift from 5 to 8 % at 2,000 predictions an hour is seen, by the age at which outcomes are read."""
+    found = {}
+    per_hour, before_hours, after_hours = 2000, 200, 200
+    for hours in (0.25, 1.0, 6.0, 24.0):
+        rng = np.random.default_rng([seed, 700])
+        share = float(np.mean(draw_delays(rng, 200_000) <= hours * HOUR_US))
+        log_r = no_evidence(n_streams)
+        seen = np.full(n_streams, np.inf)
+        step = per_hour // 20
+        for number in range(20 * (before_hours + after_hours)):
+            rate = (0.05 if number < 20 * before_hours else 0.08) * share
+            log_r = add_counts(
+                log_r,
+                np.full(n_streams, step),
+                rng.binomial(step, rate, n_streams),
+                np.full(n_streams, 0.05 * share),
+            )
+            log_r, alarmed = restart(log_r, 1e6)
+            if number >= 20 * before_hours:
+                seen = np.where(alarmed & np.isinf(seen), (number + 1) / 20 - before_hours + hours, seen)
+                if not np.isinf(seen).any():
+                    break
+        found[f"read after {hours:g} h"] = round(float(np.median(seen)), 2)
+    return found
+
+
+def run_audits(seed: int, n_worlds: int) -> dict[str, Any]:
+    """Bias in percentage points and effective labels of error rates, with 2 % of the silent predictions audited."""
+    rng = np.random.default_rng([seed, 800])
+    n, share = 20_000, 0.02
+    errors: dict[str, list[float]] = {"edit rate": [], "answers": [], "uniform": [], "active": []}
+    missed, labels, truths = 0, [], []
+    for _ in range(n_worlds):
+        confidence, wrong, answered = _world(rng, n)
+        known = _world(rng, n)
+        chance = calibrate(known[0], known[1]).chance_wrong(confidence)
+        guess = chance * 0.65 / (chance * 0.65 + (1 - chance) * 0.94)
+        true = float(wrong.mean())
+        truths.append(true)
+        errors["edit rate"].append(float((wrong & answered).mean()) - true)
+        errors["answers"].append(float(wrong[answered].mean()) - true)
+        for name, probability, guessed in (
+            ("uniform", np.full(n, share), np.zeros(n)),
+            ("active", audit_probabilities(guess, share), guess),
+        ):
+            audited = ~answered & (rng.random(n) < probability)
+            found = estimate(
+                scores(wrong, answered, audited, probability, guessed), answered, audited, probability
+            )
+            assert found.rate is not None
+            errors[name].append(found.rate - true)
+            if name == "active":
+                missed += not found.low <= true <= found.high
+                labels.append(found.n_audited)
+    true = float(np.mean(truths))
+    of_active = float(np.mean(np.square(errors["active"])))
+    return {
+        "bias_points": {name: round(100 * float(np.mean(each)), 3) for name, each in errors.items()},
+        "effective_labels": round(true * (1 - true) / float(np.mean(labels)) / of_active, 2),
+        "interval_missed": round(missed / n_worlds, 3),
+    }
+
+
+def _world(rng: np.random.Generator, n: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Confidences, which outputs are wrong, and who answers: a third of the wrong ones, few of the right ones."""
+    confidence = rng.beta(8, 1, n)
+    chance = (1 - confidence) * 0.0476 / np.mean(1 - confidence)
+    wrong = rng.random(n) < np.clip(chance, 0, 1)
+    return confidence, wrong, rng.random(n) < np.where(wrong, 0.35, 0.06)
+
+
+def run_residuals(seed: int, n_streams: int) -> dict[str, Any]:
+    """Whether inputs that got harder, and a model that got worse, raise the rate, the residual and the estimate."""
+    found: dict[str, Any] = {}
+    n, change_at, step = 40_000, 20_000, 20
+    for name, harder, worse in (
+        ("nothing", 0.0, 1.0),
+        ("harder inputs", 0.06, 1.0),
+        ("worse model", 0.0, 1.9),
+    ):
+        alarms: dict[str, list[float]] = {"rate": [], "residual": []}
+        estimates, truths = [], []
+        for number in range(n_streams):
+            rng = np.random.default_rng([seed, 900, number])
+            reference = np.clip(rng.beta(16, 1, 20_000), 0.3, 1)
+            calibration = calibrate(reference, rng.random(len(reference)) < 0.8 * (1 - reference))
+            confidence = np.clip(rng.beta(16, 1, n), 0.3, 1)
+            after = np.arange(n) >= change_at
+            confidence = np.where(after, np.maximum(confidence - harder, 0.3), confidence)
+            wrong = rng.random(n) < 0.8 * (1 - confidence) * np.where(after, worse, 1.0)
+            guess = calibration.chance_wrong(confidence)
+            rate = float((0.8 * (1 - reference)).mean())
+            # Slack for what the calibration does not know: the residual may be this far from 0 without a drift.
+            slack = 0.1 * rate
+            alarms["rate"].append(_first_alarm_of_counts(wrong, rate, change_at, step))
+            alarms["residual"].append(_first_alarm_of_scores(wrong - guess, slack, change_at, step))
+            estimated = estimate_wrong(calibration, confidence[after])
+            assert estimated is not None
+            estimates.append(estimated)
+            truths.append(wrong[after].mean())
+        found[name] = {
+            each: {
+                "alarmed": float(np.mean(np.isfinite(delays))),
+                "delay_events": float(np.median(delays)) if np.isfinite(np.median(delays)) else None,
+            }
+            for each, delays in alarms.items()
+        }
+        found[name]["estimate_without_labels_points"] = round(
+            100 * float(np.mean(estimates) - np.mean(truths)), 2
+        )
+    return found
+
+
+def _first_alarm_of_counts(wrong: npt.NDArray[Any], rate: float, change_at: int, step: int) -> float:
+    log_r = no_evidence(1)
+    for start in range(0, len(wrong), step):
+        log_r = add_counts(log_r, [step], [wrong[start : start + step].sum()], [rate * 1.1])
+        log_r, alarmed = restart(log_r, 1e6)
+        if alarmed[0] and start >= change_at:
+            return float(start + step - change_at)
+    return np.inf
+
+
+def _first_alarm_of_scores(residual: npt.NDArray[Any], slack: float, change_at: int, step: int) -> float:
+    log_r, bets = no_evidence(1), bets_for(-1.0, [slack], shares=(0.2, 0.6, 0.95))
+    places = np.zeros(step, dtype=np.int64)
+    for start in range(0, len(residual), step):
+        log_r = add_scores(log_r, places, residual[start : start + step], [slack], bets)
+        log_r, alarmed = restart(log_r, 1e6)
+        if alarmed[0] and start >= change_at:
+            return float(start + step - change_at)
+    return np.inf
+
+
+def run_costs(seed: int) -> dict[str, Any]:
+    """Microseconds an event for a thousand slices in steps of a thousand events, and whether a replay is the same."""
+    rng = np.random.default_rng([seed, 1000])
+    n_slices, n_steps = 1000, 50
+    n = rng.multinomial(1000, rng.dirichlet(np.ones(n_slices)), n_steps)
+    k = rng.binomial(n, 0.05)
+    ceiling = np.full(n_slices, 0.05)
+    ends = []
+    seconds = []
+    for _ in range(2):
+        log_r = no_evidence(n_slices)
+        started = time.perf_counter()
+        for events, corrections in zip(n, k, strict=True):
+            log_r = add_counts(log_r, events, corrections, ceiling)
+            log_r, _ = restart(log_r, 1e6)
+        seconds.append(time.perf_counter() - started)
+        ends.append(log_r.tobytes())
+    return {
+        "us_per_event_of_1000_slices": round(1e6 * min(seconds) / int(n.sum()), 3),
+        "replay_is_identical": ends[0] == ends[1],
+    }

@@ -1,0 +1,228 @@
+"""The laboratory's findings as a page: docs/statistics.md is written by `make bench-statistics`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Found = Mapping[str, Any]
+
+
+def write_report(found: Found, path: Path) -> None:
+    """Write the page."""
+    path.write_text(render(found), encoding="utf-8")
+
+
+def render(found: Found) -> str:
+    """The page, of everything that `python -m bench.statistics` prints."""
+    return "\n".join(
+        [
+            _head(found),
+            _levels(found["levels"], found["baselines"]),
+            _traps(found["seasons"], found["sessions"], found["baselines"]),
+            _values(found["values"], found["baselines"]["windows"]),
+            _intervals(found["intervals"]),
+            _fresh(found["fresh"], found["late_labels"]),
+            _audits(found["audits"]),
+            _residuals(found["residuals"]),
+            _costs(found["costs"]),
+            _real(found["real"]),
+        ]
+    )
+
+
+def _head(found: Found) -> str:
+    return f"""# Numbers one can act on: what was measured
+
+Written by `make bench-statistics` (bench/statistics/), seed {found["seed"]}, scale {found["scale"]:g}. Every stream is simulated,
+so its truth is known, unless it is called real. One setting for all base rates: one false alarm is allowed in a
+million events.
+"""  # noqa: E501
+
+
+def _levels(levels: Found, baselines: Found) -> str:
+    alarms, delays = levels["false_alarms_per_million"], levels["delay_events"]
+    rows = [(f"e-SR, {form}", alarms[form], delays[form]) for form in delays]
+    rows += [
+        (f"{name} (river)", each["false_alarms_per_million"], each["delay_events"])
+        for name, each in baselines.items()
+        if "delay_events" in each
+    ]
+    bases, rises = list(rows[0][1]), list(rows[0][2])
+    table = _table(
+        ["detector", *(f"false at {base}" for base in bases), *rises],
+        (
+            [name, *(_number(false[base]) for base in bases), *(_delay(seen[rise]) for rise in rises)]
+            for name, false, seen in rows
+        ),
+    )
+    return f"""## False alarms and delays
+
+False alarms per million events of streams that do not change, by their rate; and the median number of events from a
+jump to the first alarm after it (in brackets the share of streams that never alarmed).
+
+{table}"""
+
+
+def _traps(seasons: Found, sessions: Found, baselines: Found) -> str:
+    table = _table(
+        ["case", "false alarms a million"],
+        [
+            *([f"season, {name}", _number(each)] for name, each in seasons.items()),
+            *([f"season, {name} (river)", _number(each)] for name, each in baselines["season"].items()),
+            *([f"sessions, {name}", _number(each)] for name, each in sessions.items()),
+        ],
+    )
+    return f"""## What breaks detectors
+
+A day that swings by 30 %, and ten predictions a session whose outcomes go together (intraclass correlation 0.2).
+
+{table}"""
+
+
+def _values(values: Found, windows: Found) -> str:
+    tests = ("PSI > 0.1", "KS p < 0.05")
+    delays = ", ".join(f"{name} {_number(each)}" for name, each in values["delay_events"].items())
+    table = _table(
+        ["window", *tests],
+        ([name, *(f"{each[test]:.0%}" for test in tests)] for name, each in windows.items()),
+    )
+    return f"""## A number drifts
+
+Confidence, length or latency by the conformal detector: {_number(values["false_alarms_per_million"])} false alarms a million
+events; median delay in events: {delays}. Tests of windows of a fixed size flag this share of windows:
+
+{table}"""  # noqa: E501
+
+
+def _intervals(intervals: Found) -> str:
+    table = _table(
+        ["rate", "ever missed", "Wilson's ever missed", "width beside Wilson's, at most"],
+        (
+            [
+                rate,
+                f"{each['ever_missed']:.1%}",
+                f"{each['wilson_ever_missed']:.0%}",
+                each["width_beside_wilson"],
+            ]
+            for rate, each in intervals.items()
+        ),
+    )
+    return f"""## Intervals under constant looking
+
+400 looks between 100 and a million events: the share of streams whose interval missed the truth at any of them.
+
+{table}"""
+
+
+def _fresh(fresh: Found, late_labels: Found) -> str:
+    ways = ("fresh_rate", "edits_of_predictions", "edits_of_feedback")
+    table = _table(
+        ["last", *(way.replace("_", " ") for way in ways)],
+        ([name, *(f"{each[way]:+.2f}" for way in ways)] for name, each in fresh.items()),
+    )
+    seen = ", ".join(f"{hours} h where outcomes are {name}" for name, hours in late_labels.items())
+    return f"""## Before feedback is in
+
+Bias of the rate of the last hours, in percentage points; the truth is 5 %.
+
+{table}
+A drift from 5 to 8 % at 2,000 predictions an hour is seen after {seen}.
+"""
+
+
+def _audits(audits: Found) -> str:
+    biases = ", ".join(f"{name} {bias:+.2f}" for name, bias in audits["bias_points"].items())
+    return f"""## The truth behind the volunteers
+
+20,000 predictions, 4.76 % of them wrong; 35 % of the wrong ones and 6 % of the right ones are answered, and 2 % of the
+silent ones audited. Bias in percentage points: {biases}.
+An active audit is worth {audits["effective_labels"]} labels; its interval missed in \
+{audits["interval_missed"]:.1%} of the worlds.
+"""
+
+
+def _residuals(residuals: Found) -> str:
+    table = _table(
+        ["what happened", "edit rate", "residual", "the estimate without labels is off by"],
+        (
+            [
+                name,
+                _share(each["rate"]),
+                _share(each["residual"]),
+                f"{each['estimate_without_labels_points']:+.2f} points",
+            ]
+            for name, each in residuals.items()
+        ),
+    )
+    return f"""## A worse model or harder inputs
+
+The share of streams with an alarm within 20,000 events, and its median delay in events.
+
+{table}"""
+
+
+def _costs(costs: Found) -> str:
+    replay = "gives the same bits" if costs["replay_is_identical"] else "DIFFERS"
+    return f"""## Cost
+
+{costs["us_per_event_of_1000_slices"]} microseconds an event for 1,000 slices in steps of 1,000 events.
+A replay {replay}.
+"""
+
+
+def _real(real: Found) -> str:
+    if "skipped" in real:
+        return f"## Real data\n\nNot run: {real['skipped']}.\n"
+    forecasts, digits, translations = real["forecasts"], real["digits"], real["translations"]
+    table = _table(
+        ["league", "n", "accuracy", "interval", "direct", "Brier score"],
+        (
+            [name, each["n"], each["accuracy"], _between(each["interval"]), each["direct"], each["brier"]]
+            for name, each in forecasts["by_league"].items()
+        ),
+    )
+    return f"""## Real data
+
+FiveThirtyEight's forecasts (CC BY 4.0), as the windows count them and by a direct computation.
+
+{table}
+The error of the later half, estimated without its labels, is \
+{forecasts["error_estimated_without_labels"]:.1%}; it was \
+{forecasts["error_of_the_second_half"]:.1%}.
+In {forecasts["shuffled_events"]:,} events of shuffled copies there were \
+{forecasts["alarms_in_shuffled_copies"]} alarms.
+
+MNIST ({digits["n"]:,} predictions, cleanlab/label-errors, Apache-2.0): {digits["error_rate"]:.2%} wrong.
+With 5 % audited the estimate is off by {digits["bias_points"]:+.3f} points on average (standard error \
+{digits["standard_error_points"]:.2f}), \
+and its interval held in {digits["interval_held"]:.1%}.
+
+Translations ({translations["n"]:,}, MLQE-PE, CC0): edited {translations["edit_share"]:.2%} (direct \
+{translations["edit_share_direct"]:.2%}), mean distance
+{translations["mean_distance"]} (direct {translations["mean_distance_direct"]}; interval \
+{_between(translations["interval"])}).
+"""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def _between(bounds: Sequence[float]) -> str:
+    return f"{bounds[0]} to {bounds[1]}"
+
+
+def _delay(delay: Found) -> str:
+    median = delay["median"]
+    never = f" ({delay['missed']:.0%})" if delay["missed"] else ""
+    return f"{'missed' if median is None else f'{median:,.0f}'}{never}"
+
+
+def _share(each: Found) -> str:
+    after = "" if each["delay_events"] is None else f" after {each['delay_events']:,.0f}"
+    return f"{each['alarmed']:.0%}{after}"

@@ -1,0 +1,116 @@
+"""The truth behind the volunteers: an unbiased error rate from feedback and a small random audit.
+
+Users who correct are not all users: wrong outputs are answered more often than right ones, and most are never
+answered. Of those who stayed silent, some are labelled by an auditor, each with a known probability. Then
+
+    z = y                                where a user answered,
+    z = g + (audited / probability) (y - g)    where none did,
+
+has the mean of y, whatever the users do and however good the guess g is (Hansen and Hurwitz, Journal of the American
+Statistical Association 1946; as prediction-powered inference Angelopoulos et al., Science 2023). A good guess, and
+audits where the guess is unsure, only make it narrower (Zrnic and Candes, PNAS 2024).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from quality.intervals import mean_interval
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """A rate with its interval, valid at all times, from `n` predictions of which `n_audited` were audited."""
+
+    rate: float | None
+    low: float
+    high: float
+    n: int
+    n_audited: int
+    n_answered: int
+
+
+def audit_probabilities(guesses: npt.ArrayLike, share: float, *, least: float = 0.5) -> FloatArray:
+    """Return for each silent prediction how likely it is to be audited, `share` of them on average.
+
+    `least` of the audits are spread evenly, the rest by the standard deviation of the guess, which is where an audit
+    tells most. No probability falls below `least` x `share`, so that no score is larger than its inverse.
+    """
+    if not (0 < share <= 1 and 0 < least <= 1):
+        raise ValueError("shares are above 0 and at most 1")
+    guess = np.asarray(guesses, dtype=np.float64)
+    spread = np.sqrt(guess * (1 - guess))
+    mean = spread.mean() if len(spread) else 0.0
+    relative = spread / mean if mean > 0 else np.ones(len(guess))
+    probabilities: FloatArray = np.minimum(share * (least + (1 - least) * relative), 1.0)
+    return probabilities
+
+
+def scores(
+    wrong: npt.ArrayLike,
+    answered: npt.ArrayLike,
+    audited: npt.ArrayLike,
+    probability: npt.ArrayLike,
+    guess: npt.ArrayLike,
+) -> FloatArray:
+    """Return z for each prediction; `wrong` is read only where a user answered or an auditor looked.
+
+    `guess` and `probability` must have been fixed before any label of the prediction came in.
+    """
+    answered, audited = np.asarray(answered, dtype=bool), np.asarray(audited, dtype=bool)
+    probability, guess = np.asarray(probability, dtype=np.float64), np.asarray(guess, dtype=np.float64)
+    labelled = np.where(answered | audited, np.asarray(wrong, dtype=np.float64), 0.0)
+    corrected = np.where(audited, (labelled - guess) / probability, 0.0)
+    z: FloatArray = np.where(answered, labelled, guess + corrected)
+    return z
+
+
+def power(wrong: npt.ArrayLike, guess: npt.ArrayLike, n_all: int) -> float:
+    """Return how much of the guess to use, from labels that came before: 0 for a worthless one, 1 at most.
+
+    PPI++ (Angelopoulos et al., arXiv 2311.01453): Cov(y, g) / ((1 + n / N) Var g).
+    """
+    y, g = np.asarray(wrong, dtype=np.float64), np.asarray(guess, dtype=np.float64)
+    if len(y) < 2 or n_all < 1 or not (variance := float(np.var(g))):
+        return 0.0
+    covariance = float(np.mean((y - y.mean()) * (g - g.mean())))
+    return min(max(covariance / ((1 + len(y) / n_all) * variance), 0.0), 1.0)
+
+
+def estimate(
+    z: npt.ArrayLike, answered: npt.ArrayLike, audited: npt.ArrayLike, probability: npt.ArrayLike
+) -> Audited:
+    """Return the error rate of all predictions, with bounds that hold at all times together.
+
+    The bounds rest on the normal approximation once about fifty audited predictions were wrong, and on nothing but the
+    range of the scores before: until then they are wide.
+    """
+    z = np.asarray(z, dtype=np.float64)
+    answered, audited = np.asarray(answered, dtype=bool), np.asarray(audited, dtype=bool)
+    n, n_audited, n_answered = len(z), int(audited.sum()), int(answered.sum())
+    if not n:
+        return Audited(None, 0.0, 1.0, 0, 0, 0)
+    # The range that scores can have at all, not the one that they happened to have.
+    smallest = np.asarray(probability, dtype=np.float64)[~answered].min(initial=1.0)
+    lowest, width = 1.0 - 1.0 / smallest, 2.0 / smallest - 1.0
+    scaled = (z - lowest) / width
+    bounds = mean_interval(n, float(scaled.sum()), float((scaled**2).sum()))
+    assert bounds is not None
+    low, high = (min(max(lowest + width * bound, 0.0), 1.0) for bound in bounds)
+    return Audited(min(max(float(z.mean()), 0.0), 1.0), low, high, n, n_audited, n_answered)
+
+
+def bias_in_a_sentence(edit_rate: float, audited: Audited) -> str:
+    """Say what taking silence for consent gets wrong, for whoever reads the numbers side by side."""
+    if audited.rate is None:
+        return "No prediction was audited yet, so nobody knows what silence means."
+    points = 100 * (edit_rate - audited.rate)
+    direction = "too low" if points < 0 else "too high"
+    return (
+        f"Taking silence for consent gives {100 * edit_rate:.1f} %, which is {abs(points):.1f} points {direction}: "
+        f"{audited.n_audited} audits of silent predictions put the share of wrong outputs at "
+        f"{100 * audited.rate:.1f} % ({100 * audited.low:.1f} to {100 * audited.high:.1f} %)."
+    )

@@ -1,0 +1,54 @@
+"""How likely a prediction is wrong, from the confidence that its model gave: learnt once, then kept fixed.
+
+What is learnt at a release and frozen is what the inputs of that time meant. It serves the estimate without labels
+(CBPE, as NannyML calls it), the guess that audits correct, and the residual y - f(x), which tells a worse model from
+harder inputs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.isotonic import IsotonicRegression
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The chance of being wrong at some confidences, linear between them and level outside."""
+
+    confidences: tuple[float, ...]
+    chances: tuple[float, ...]
+    #: Labelled predictions that it was learnt from.
+    n: int
+
+    def chance_wrong(self, confidences: npt.ArrayLike) -> FloatArray:
+        """Return P(wrong) for each confidence."""
+        chances: FloatArray = np.interp(
+            np.asarray(confidences, dtype=np.float64), self.confidences, self.chances
+        )
+        return chances
+
+
+def calibrate(confidences: npt.ArrayLike, wrong: npt.ArrayLike) -> Calibration:
+    """Return the isotonic fit: more confident predictions are wrong no more often. Raises ValueError without any.
+
+    Every chance is kept a little away from 0 and 1, since no finite sample shows that nothing can happen: half an
+    event more of each kind.
+    """
+    x, y = np.asarray(confidences, dtype=np.float64), np.asarray(wrong, dtype=np.float64)
+    if not len(x) or len(x) != len(y):
+        raise ValueError("a calibration needs as many labels as confidences, at least one")
+    fit = IsotonicRegression(y_min=0.5 / (len(x) + 1), y_max=(len(x) + 0.5) / (len(x) + 1), increasing=False)
+    fit.fit(x, y)
+    return Calibration(tuple(fit.X_thresholds_.tolist()), tuple(fit.y_thresholds_.tolist()), len(x))
+
+
+def estimate_wrong(calibration: Calibration, confidences: npt.ArrayLike) -> float | None:
+    """Return the share of wrong predictions to be expected from their confidences alone; None without any.
+
+    It follows inputs that got harder, and is blind to a model that got worse while it stays as confident.
+    """
+    chances = calibration.chance_wrong(confidences)
+    return float(chances.mean()) if len(chances) else None

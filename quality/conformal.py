@@ -1,0 +1,156 @@
+"""Evidence of change without knowing the level: whether the next event is like all before it.
+
+A conformal p-value is the share of the past that is at least as extreme as the new value, ties broken by chance; as
+long as the order of events says nothing, p-values are independent and uniform, whatever the distribution (Vovk et
+al., Retrain or not retrain, COPA 2021). Bets on small p-values then make a Shiryaev-Roberts detector with exactly
+the bound of quality/evidence.py. Chance is the hash of a prediction's id, so that a replay gives the same bits.
+
+What came after a change dilutes the past, so small changes may be missed: run this beside a ceiling, not instead.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from quality.drift import ALTERNATIVES, HIGHEST_RATE
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+#: Bets on the place of a value among the past: that values rise or fall, and that they spread or gather.
+TILTS = (-0.9, -0.5, -0.2, 0.2, 0.5, 0.9)
+SPREADS = (-0.3, 0.15, 0.3, 0.45)
+
+N_BINS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a stream of 0 and 1 has had so far, for each slice."""
+
+    n: IntArray
+    k: IntArray
+
+    @classmethod
+    def empty(cls, n_slices: int) -> "Past":
+        """Return a past without events."""
+        return cls(np.zeros(n_slices, dtype=np.int64), np.zeros(n_slices, dtype=np.int64))
+
+
+def chance_of(ids: Sequence[str], salt: str) -> FloatArray:
+    """Return a number in (0, 1) for each id, as good as random and the same at every replay."""
+    prefix = salt.encode()
+    digests = b"".join(hashlib.blake2b(id_.encode(), digest_size=8, key=prefix[:64]).digest() for id_ in ids)
+    # 53 bits, as many as a double has, and never 0.
+    whole = np.frombuffer(digests, dtype="<u8") >> np.uint64(11)
+    return (whole.astype(np.float64) + 0.5) / 2.0**53
+
+
+def add_outcomes(
+    log_r: FloatArray,
+    past: Past,
+    slice_of: npt.ArrayLike,
+    corrected: npt.ArrayLike,
+    chance: npt.ArrayLike,
+    multiples: Sequence[float] = ALTERNATIVES,
+) -> tuple[FloatArray, Past]:
+    """Take in events in their order, each with its slice, whether it was corrected, and its chance.
+
+    The bets are on `multiples` of the rate of the past. Returns the new state and past. The order must not depend on
+    the outcomes, and has to be the same at a replay: by time, then by id.
+    """
+    slice_of, corrected = (np.asarray(each, dtype=np.int64) for each in (slice_of, corrected))
+    order = np.argsort(slice_of, kind="stable")
+    slice_of, corrected = slice_of[order], corrected[order]
+    chance = np.asarray(chance, dtype=np.float64)[order]
+    if not len(slice_of):
+        return log_r, past
+    starts, slices, counts = _segments(slice_of)
+    # Events and corrections of the slice before each event.
+    n_before = past.n[slice_of] + np.arange(len(slice_of)) - np.repeat(starts, counts)
+    summed = np.cumsum(corrected) - corrected
+    k_before = past.k[slice_of] + summed - np.repeat(summed[starts], counts)
+    tied = np.where(corrected == 1, k_before, n_before - k_before) + 1
+    above = np.where(corrected == 1, 0, k_before)
+    p_values = (above + chance * tied) / (n_before + 1)
+    # The rate of the past, which no event of its own has a part in.
+    rate = np.clip((k_before + 0.5) / (n_before + 1.0), 1e-6, HIGHEST_RATE / max(multiples))
+    rates = rate[:, None] * np.asarray(multiples)
+    factors = np.where((p_values <= rate)[:, None], rates / rate[:, None], (1 - rates) / (1 - rate)[:, None])
+    added = (
+        np.bincount(slice_of, minlength=len(past.n)),
+        np.bincount(slice_of, corrected, minlength=len(past.n)),
+    )
+    return _add_factors(log_r, np.log(factors), starts, slices, counts), Past(
+        past.n + added[0].astype(np.int64), past.k + added[1].astype(np.int64)
+    )
+
+
+def add_values(
+    log_r: FloatArray, counts: IntArray, bins: npt.ArrayLike, chance: npt.ArrayLike, tolerance: float = 0.0
+) -> tuple[FloatArray, IntArray]:
+    """Take in values of one stream, each as the number of its bin, in their order; return state and bin counts.
+
+    `log_r` has one row with a bet for each of TILTS and SPREADS. With a `tolerance` the bound also holds for every
+    stream whose distribution stays within that total variation of the past: changes too small to matter are none.
+    Bins are chosen once, from a reference (`bin_edges`).
+    """
+    bins = np.asarray(bins, dtype=np.int64)
+    if not len(bins):
+        return log_r, counts
+    # The counts before each value, those of the same step included: a row for each value.
+    came = np.zeros((len(bins), len(counts)), dtype=np.int64)
+    came[np.arange(len(bins)), bins] = 1
+    before = counts + np.cumsum(came, axis=0) - came
+    tied = before[np.arange(len(bins)), bins] + 1
+    below = np.cumsum(before, axis=1)[np.arange(len(bins)), bins] - tied + 1
+    chance = np.asarray(chance, dtype=np.float64)
+    p_values = (below + chance * tied) / (before.sum(axis=1) + 1)
+    centred = 2 * p_values - 1
+    tilted = 1 + np.asarray(TILTS)[None, :] * centred[:, None]
+    spread = 1 + np.asarray(SPREADS)[None, :] * (3 * centred**2 - 1)[:, None]
+    factors = np.concatenate([tilted, spread], axis=1)
+    largest = np.concatenate([1 + np.abs(TILTS), 1 + np.maximum(2 * np.array(SPREADS), -np.array(SPREADS))])
+    smallest = np.concatenate([1 - np.abs(TILTS), 1 + np.minimum(2 * np.array(SPREADS), -np.array(SPREADS))])
+    log_factors = np.log(factors) - np.log1p(tolerance * (largest - smallest))
+    starts, slices, counted = np.array([0]), np.array([0]), np.array([len(bins)])
+    return _add_factors(log_r, log_factors, starts, slices, counted), counts + came.sum(axis=0)
+
+
+def bin_edges(reference: npt.ArrayLike, n_bins: int = N_BINS) -> FloatArray:
+    """Return the inner edges of bins that a reference fills evenly; fewer where it has the same value often."""
+    shares = np.arange(1, n_bins) / n_bins
+    return np.unique(np.quantile(np.asarray(reference, dtype=np.float64), shares))
+
+
+def bins_of(values: npt.ArrayLike, edges: FloatArray) -> IntArray:
+    """Return the bin of each value: bin i holds the values above edge i - 1, up to edge i."""
+    return np.searchsorted(edges, np.asarray(values, dtype=np.float64), side="left").astype(np.int64)
+
+
+def _segments(slice_of: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Return where each slice begins in a sorted array, which slice it is, and how many events it has."""
+    slices, starts, counts = np.unique(slice_of, return_index=True, return_counts=True)
+    return starts, slices, counts
+
+
+def _add_factors(
+    log_r: FloatArray, log_factors: FloatArray, starts: IntArray, slices: IntArray, counts: IntArray
+) -> FloatArray:
+    """Return log R after R <- (R + 1) x factor for each event of each segment, without a loop over events.
+
+    Written out, R after a segment is R before times all factors, plus for each event the product of the factors from
+    it on. These are differences of running sums of logarithms.
+    """
+    summed = np.cumsum(log_factors, axis=0)
+    before = summed - log_factors
+    ends = summed[starts + counts - 1]
+    since = np.repeat(ends, counts, axis=0) - before
+    started = np.logaddexp.reduceat(since, starts, axis=0)
+    whole = ends - before[starts]
+    after = log_r.copy()
+    after[slices] = np.logaddexp(log_r[slices] + whole, started)
+    return after

@@ -1,0 +1,105 @@
+"""Audits: unbiased whatever users do, and better with a good guess."""
+
+import numpy as np
+import pytest
+
+from quality.audit import Audited, audit_probabilities, bias_in_a_sentence, estimate, power, scores
+from quality.calibration import calibrate, estimate_wrong
+
+N = 20_000
+
+
+def a_world(rng: np.random.Generator, error: float = 0.05):
+    """Confidences, which outputs are wrong, and who answers: wrong outputs far more often than right ones."""
+    confidence = rng.beta(8, 1, N)
+    chance = (1 - confidence) * error / np.mean(1 - confidence)
+    wrong = rng.random(N) < np.clip(chance, 0, 1)
+    answered = rng.random(N) < np.where(wrong, 0.35, 0.06)
+    return confidence, wrong, answered
+
+
+def audited_estimate(rng: np.random.Generator, share: float, *, active: bool) -> tuple[Audited, float]:
+    confidence, wrong, answered = a_world(rng)
+    known = a_world(rng)
+    guess = calibrate(known[0], known[1]).chance_wrong(confidence)
+    silent_guess = guess * 0.65 / (guess * 0.65 + (1 - guess) * 0.94)
+    probability = audit_probabilities(silent_guess, share) if active else np.full(N, share)
+    audited = ~answered & (rng.random(N) < probability)
+    z = scores(wrong, answered, audited, probability, silent_guess if active else np.zeros(N))
+    return estimate(z, answered, audited, probability), float(wrong.mean())
+
+
+def test_the_rate_is_unbiased_where_edit_rate_and_answers_are_far_off() -> None:
+    rng = np.random.default_rng(1)
+    errors, silence, volunteers = [], [], []
+    for _ in range(60):
+        found, true = audited_estimate(rng, 0.02, active=True)
+        assert found.rate is not None
+        errors.append(found.rate - true)
+        _, wrong, answered = a_world(rng)
+        silence.append((wrong & answered).mean() - wrong.mean())
+        volunteers.append(wrong[answered].mean() - wrong.mean())
+    assert abs(np.mean(errors)) < 0.0015
+    assert np.mean(silence) < -0.02
+    assert np.mean(volunteers) > 0.1
+
+
+def test_volunteers_and_active_audits_are_worth_twice_the_audits_alone() -> None:
+    rng = np.random.default_rng(2)
+    active = [audited_estimate(rng, 0.02, active=True) for _ in range(150)]
+    squares = np.mean([(found.rate - true) ** 2 for found, true in active if found.rate is not None])
+    n_audited = np.mean([found.n_audited for found, _ in active])
+    true = np.mean([true for _, true in active])
+    assert true * (1 - true) / n_audited / squares > 1.8
+
+
+def test_the_interval_holds_the_truth() -> None:
+    rng = np.random.default_rng(3)
+    found = [audited_estimate(rng, 0.05, active=True) for _ in range(100)]
+    assert sum(not each.low <= true <= each.high for each, true in found) <= 5
+
+
+def test_what_nobody_looked_at_is_not_read() -> None:
+    z = scores([1, 1], [False, False], [False, False], [0.1, 0.1], [0.2, 0.3])
+    assert z.tolist() == pytest.approx([0.2, 0.3])
+
+
+def test_audits_go_where_the_guess_is_unsure_and_everywhere_a_little() -> None:
+    probabilities = audit_probabilities([0.0, 0.5, 1.0], 0.02)
+    assert probabilities.mean() == pytest.approx(0.02)
+    assert probabilities[1] > probabilities[0] == pytest.approx(0.01)
+    assert audit_probabilities([0.0, 0.0], 0.02).tolist() == pytest.approx([0.02, 0.02])
+
+
+def test_a_worthless_guess_is_not_used() -> None:
+    rng = np.random.default_rng(4)
+    wrong = rng.random(2000) < 0.1
+    assert power(wrong, np.where(wrong, 0.9, 0.1), 10**6) == pytest.approx(1)
+    assert power(wrong, rng.random(2000), 10**6) < 0.1
+    assert power([1], [0.5], 10) == power([1, 0], [0.5, 0.5], 10) == 0
+
+
+def test_nothing_is_claimed_without_predictions() -> None:
+    empty = estimate([], [], [], [])
+    assert (empty.rate, empty.low, empty.high) == (None, 0.0, 1.0)
+    assert "nobody knows" in bias_in_a_sentence(0.05, empty)
+
+
+def test_the_sentence_says_how_far_off_silence_as_consent_is() -> None:
+    sentence = bias_in_a_sentence(0.016, Audited(0.048, 0.031, 0.066, 20_000, 400, 1_500))
+    assert sentence == (
+        "Taking silence for consent gives 1.6 %, which is 3.2 points too low: 400 audits of silent predictions put the "
+        "share of wrong outputs at 4.8 % (3.1 to 6.6 %)."
+    )
+
+
+def test_the_estimate_without_labels_follows_harder_inputs_and_is_blind_to_a_worse_model() -> None:
+    rng = np.random.default_rng(5)
+    confidence = rng.uniform(0.5, 1.0, 50_000)
+    calibration = calibrate(confidence, rng.random(50_000) < 1 - confidence)
+    harder = rng.uniform(0.5, 0.8, 50_000)
+    assert estimate_wrong(calibration, harder) == pytest.approx(0.35, abs=0.01)
+    assert estimate_wrong(calibration, confidence) == pytest.approx(0.25, abs=0.01)
+    assert estimate_wrong(calibration, []) is None
+    with pytest.raises(ValueError, match="as many labels"):
+        calibrate([], [])
