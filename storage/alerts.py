@@ -68,6 +68,18 @@ def announce(c: Connection, news: News, now_us: int, new_id: NewId) -> None:
     _open(c, news, now_us, new_id, resolved_us=now_us)
 
 
+def try_channel(c: Connection, channel: str, who: str, now_us: int, new_id: NewId) -> None:
+    """Announce to one channel that it works, on the way that alerts take."""
+    sentence = f"Sent from {who}: what you read here, Errata can tell you."
+    news = News(key=trial_key(channel), kind="test", severity="info", title="A test", sentence=sentence)
+    announce(c, news, now_us, new_id)
+
+
+def trial_key(channel: str) -> str:
+    """The key of an alert by which a channel is tried."""
+    return f"test/{channel}"
+
+
 def resolve_alert(c: Connection, key: str, why: str, now_us: int) -> bool:
     """Close the open alert of a condition, because of `why`; False where there is none."""
     return bool(_resolve(c, _is_open(key), why, now_us))
