@@ -18,7 +18,6 @@ from errata.settings import AlertKind, Severity
 from errata.topics import ALERT_OPENED, ALERT_RESOLVED, SIGNALS
 from storage import outbox
 from storage.database import Database
-from storage.errors import NotFound
 from storage.insertion import insert_new, is_one_of
 from storage.records import Alert, Delivery
 from storage.tables import alert_deliveries, alerts
@@ -107,12 +106,10 @@ def list_alerts(c: Connection, *, model: str | None = None, limit: int = 100) ->
     return [_to_alert(row) for row in c.execute(wanted).mappings()]
 
 
-def get_open(c: Connection, key: str) -> Alert:
-    """The open alert of a condition; raises NotFound."""
+def find_open(c: Connection, key: str) -> Alert | None:
+    """The open alert of a condition, if there is one."""
     row = c.execute(select(alerts).where(_is_open(key))).mappings().one_or_none()
-    if row is None:
-        raise NotFound("open alert", key)
-    return _to_alert(row)
+    return None if row is None else _to_alert(row)
 
 
 def read_deliveries(c: Connection, alert_ids: Sequence[str]) -> list[Delivery]:

@@ -92,7 +92,9 @@ def run_composed_worker(settings: Settings) -> int:
             metrics.set_overview(read_overview(connection))
 
     second, share = worker.timer_seconds, worker.verify_share
-    verifying = Verifying(lambda now: verify_next(database, settings.models, now), share=share, now_us=now_us)
+    verifying = Verifying(
+        lambda now: verify_next(database, settings.models, now, new_id), share=share, now_us=now_us
+    )
     verification = [once("verify", second, verifying.take_turn)] if share > 0 else []
     try:
         return run_worker(

@@ -19,7 +19,7 @@ from storage.alerts import (
     announce,
     claim_deliveries,
     count_waiting,
-    get_open,
+    find_open,
     list_alerts,
     list_open,
     mark_delivered,
@@ -31,7 +31,6 @@ from storage.alerts import (
     route,
 )
 from storage.database import Database
-from storage.errors import NotFound
 from storage.records import Alert, Delivery
 from storage.tables import alert_deliveries, alerts
 from tests.builders import START_US
@@ -119,12 +118,8 @@ def test_a_resolved_one_has_its_reason_and_the_condition_can_come_again(db: Data
     assert again.resolved_us is None
     with db.read() as c:
         assert [alert.id for alert in list_open(c)] == [again.id]
-        assert get_open(c, drift().key) == again
-
-
-def test_a_condition_that_is_over_is_not_found(db: Database) -> None:
-    with db.read() as c, pytest.raises(NotFound, match=drift().key):
-        get_open(c, drift().key)
+        assert find_open(c, drift().key) == again
+        assert find_open(c, "another") is None
 
 
 def test_an_announcement_is_over_when_it_is_made(db: Database) -> None:
