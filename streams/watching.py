@@ -224,8 +224,8 @@ def _resolve_drift(db: Database, release: Release, model: Model, ceiling: float 
     n, k = sum(each.n for each in since), sum(each.n_edit + each.n_reject for each in since)
     if n >= max(model.detector.reference_predictions, 1) and k <= ceiling * n:
         with db.write() as c:
-            why = f"The rate is back: {k} of {n} predictions since then were corrected; up to {ceiling:.1%} is no drift."
-            resolve_alert(c, key, why, now_us)
+            corrected = f"{k} of {n} predictions since then were corrected"
+            resolve_alert(c, key, f"The rate is back: {corrected}; up to {ceiling:.1%} is no drift.", now_us)
 
 
 def _new_run(release: Release, reason: str, signal_id: str | None, now_us: int, new_id: NewId) -> Run:
