@@ -22,8 +22,8 @@ _INTRODUCTION = """\
 Every process reads the same settings, later ones winning: the defaults below, then `errata.toml` (or the
 file that `errata --settings FILE` or `ERRATA_SETTINGS` names), then the environment, where
 `ERRATA_BROKER__BOOTSTRAP=kafka:9092` sets `bootstrap` under `[broker]`: two underscores separate levels, and
-in names of models `_` stands for `-`. A key that does not exist is an error that names the nearest one that
-does.
+in names of models and channels `_` stands for `-`. A key that does not exist is an error that names the nearest
+one that does.
 """
 
 
@@ -83,6 +83,8 @@ def _show_type(hint: Any) -> str:
         return names[hint]
     if get_origin(hint) is UnionType:
         return _show_type(next(each for each in get_args(hint) if each is not NoneType))
+    if get_origin(hint) is list:
+        return f"list of {_show_type(get_args(hint)[0])}"
     if get_origin(hint) is dict:
         return "table of tables like this one"
     return ", ".join(f"`{choice}`" for choice in get_args(hint))

@@ -16,6 +16,7 @@ SCREENS = (
     ("voc", "/voc?q=카드", "VOC", 1200),
     ("labeling", "/labeling?part=corrected", "Labeling", 1700),
     ("runs", "/runs?model=card-reader", "Runs", 2100),
+    ("alerts", "/alerts", "Alerts", 1000),
     ("intake", "/intake", "Intake", 1000),
 )
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

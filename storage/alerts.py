@@ -119,9 +119,16 @@ def read_deliveries(c: Connection, alert_ids: Sequence[str]) -> list[Delivery]:
     return [Delivery(**row) for row in rows]
 
 
-def count_waiting(c: Connection) -> dict[str, int]:
-    """How many deliveries were tried and not sent, by channel."""
-    failing = select(_d.channel, func.count().label("n")).where(_d.sent_us.is_(None), _d.attempts > 0)
+def count_open(c: Connection) -> dict[Severity, int]:
+    """How many alerts are open, by severity; each severity is there."""
+    of = select(_a.severity, func.count().label("n")).where(_a.resolved_us.is_(None)).group_by(_a.severity)
+    found = {row.severity: row.n for row in c.execute(of)}
+    return {severity: found.get(severity, 0) for severity in SEVERITIES}
+
+
+def count_failing(c: Connection) -> dict[str, int]:
+    """How many deliveries a channel did not take when they were last tried, by channel; only where there are some."""
+    failing = select(_d.channel, func.count().label("n")).where(_d.sent_us.is_(None), _d.error.is_not(None))
     return {row.channel: row.n for row in c.execute(failing.group_by(_d.channel))}
 
 

@@ -5,6 +5,8 @@ from typing import Final
 
 from sqlalchemy import Connection, case, func, select
 
+from errata.settings import Severity
+from storage.alerts import count_failing, count_open
 from storage.dead_letters import count_by_reason
 from storage.pairing import COUNTED
 from storage.pauses import Pause, list_paused
@@ -27,6 +29,9 @@ class Overview:
     n_feedback: int
     n_joined: int
     paused: list[Pause]
+    #: Alerts that are open, by severity, and deliveries that a channel did not take, by channel.
+    open_alerts: dict[Severity, int]
+    failing_deliveries: dict[str, int]
 
 
 def read_overview(c: Connection) -> Overview:
@@ -38,6 +43,8 @@ def read_overview(c: Connection) -> Overview:
         n_feedback=n_feedback,
         n_joined=n_joined,
         paused=list_paused(c),
+        open_alerts=count_open(c),
+        failing_deliveries=count_failing(c),
     )
 
 

@@ -91,6 +91,15 @@ class Metrics:
         self._dead_letters = Gauge(
             "errata_dead_letters", "Dead letters that are stored", ["reason"], registry=self.registry
         )
+        self._open_alerts = Gauge(
+            "errata_open_alerts", "Alerts that are open", ["severity"], registry=self.registry
+        )
+        self._failing_deliveries = Gauge(
+            "errata_failing_deliveries",
+            "News of alerts that a channel did not take when it was last tried",
+            ["channel"],
+            registry=self.registry,
+        )
         self._orphans = Gauge(
             "errata_orphans",
             "Feedback whose prediction is not there, among the latest 10,000",
@@ -139,6 +148,12 @@ class Metrics:
         self.remarks = [pause.reason for pause in overview.paused]
         for reason, n in overview.dead_letters.items():
             self._dead_letters.labels(reason).set(n)
+        for severity, n in overview.open_alerts.items():
+            self._open_alerts.labels(severity).set(n)
+        # A channel that took everything is not told of any more.
+        self._failing_deliveries.clear()
+        for channel, n in overview.failing_deliveries.items():
+            self._failing_deliveries.labels(channel).set(n)
         self._orphans.set(overview.n_feedback - overview.n_joined)
         self._join_ratio.set(overview.n_joined / overview.n_feedback if overview.n_feedback else 1.0)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from errata.errors import SettingsError
-from errata.settings import Settings, find_model, find_settings, is_loopback, load_settings
+from errata.settings import Channel, Settings, find_model, find_settings, is_loopback, load_settings
 
 
 def written(directory: Path, text: str) -> Path:
@@ -259,3 +259,38 @@ def test_settings_that_are_printed_hold_no_password():
     printed = repr(load_settings(None, environ))
     assert "canary" not in printed
     assert "p%40ss" not in printed
+
+
+def test_a_channel_is_named_by_the_environment_too(tmp_path):
+    file = tmp_path / "errata.toml"
+    file.write_text('[alerts.channels.team-chat]\nkinds = ["drift"]\n')
+    settings = load_settings(file, {"ERRATA_ALERTS__CHANNELS__TEAM_CHAT__URL": "slack://a/b/c"})
+    assert settings.alerts.channels == {"team-chat": Channel(url="slack://a/b/c", kinds=["drift"])}
+    assert "a/b/c" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ALERTS__REMIND_SECONDS", "-1", "alerts.remind_seconds must be 0"),
+        (
+            "ALERTS__CHANNELS__CHAT__QUIET_HOURS",
+            "22-7",
+            "alerts.channels.chat.quiet_hours must be like 22:00-07:00",
+        ),
+        ("ALERTS__CHANNELS__CHAT__QUIET_HOURS", "24:00-07:00", "quiet_hours must be like"),
+        (
+            "ALERTS__CHANNELS__CHAT__TIME_ZONE",
+            "Seoul",
+            "alerts.channels.chat.time_zone: there is no zone Seoul",
+        ),
+        ("ALERTS__CHANNELS__CHAT__MODELS", '["card-raeder"]', r"there is no \[models.card-raeder\]"),
+        ("ALERTS__CHANNELS__CHAT__KINDS", '["drifts"]', "kinds"),
+        ("ALERTS__CHANNELS__CHAT__SEVERITY", "fatal", "severity"),
+        ("ALERTS__CHANNELS__CHAT__URI", "x", "did you mean alerts.channels.chat.url"),
+        (f"ALERTS__CHANNELS__{'C' * 65}__URL", "x", "at most 64 characters"),
+    ],
+)
+def test_a_channel_that_cannot_be_meant_is_refused(name, value, said):
+    with pytest.raises(SettingsError, match=said):
+        load_settings(None, {f"ERRATA_{name}": value})

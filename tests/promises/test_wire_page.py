@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from errata import wire
+from errata import topics, wire
 from errata.events import INLINE_BYTES, TYPES, Event, key_of, type_of
 from errata.partitioning import topic_of
 from errata.settings import Intake, Settings, Worker
@@ -75,6 +75,12 @@ def test_every_reason_is_told() -> None:
     assert wire.__doc__ is not None
     of_the_wire = re.findall(r"^    (\w+_\w+) ", wire.__doc__, re.MULTILINE)
     assert told == [*of_the_wire, "future_time", "unknown_model", "too_late", "database_refused"]
+
+
+def test_all_that_errata_says_is_told() -> None:
+    told = re.findall(r"^\| `(errata[\w.]+)` \|", section("What Errata says"), re.MULTILINE)
+    says = {value for name, value in vars(topics).items() if name.isupper() and str(value).endswith(".v1")}
+    assert set(told) == says - {topics.RUN_REQUESTED}
 
 
 @pytest.mark.parametrize(

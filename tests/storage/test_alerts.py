@@ -18,7 +18,8 @@ from storage.alerts import (
     News,
     announce,
     claim_deliveries,
-    count_waiting,
+    count_failing,
+    count_open,
     find_open,
     list_alerts,
     list_open,
@@ -146,6 +147,7 @@ def test_the_most_severe_are_listed_first(db: Database) -> None:
         notice(db, number, key=str(number), severity=severity)
     with db.read() as c:
         assert [alert.key for alert in list_open(c)] == ["2", "3", "0", "1"]
+        assert count_open(c) == {"info": 1, "warning": 2, "critical": 1}
 
 
 def test_everyone_is_told_by_an_event_that_can_be_told_from_its_repetition(db: Database) -> None:
@@ -252,12 +254,12 @@ def test_what_failed_waits_longer_each_time_and_is_not_lost(db: Database) -> Non
         note_failure(db, [delivery], "The server said no.")
     with db.read() as c:
         (waiting,) = read_deliveries(c, [listed(db)[0].id])
-        assert count_waiting(c) == {"chat": 1}
+        assert count_failing(c) == {"chat": 1}
     assert (waiting.attempts, waiting.error, waiting.sent_us) == (4, "The server said no.", None)
     assert len(deliver(db, 300)) == 1
     with db.read() as c:
         (sent,) = read_deliveries(c, [listed(db)[0].id])
-        assert count_waiting(c) == {}
+        assert count_failing(c) == {}
     assert (sent.sent_us, sent.error) == (START_US + 300, None)
 
 

@@ -68,7 +68,15 @@ def test_what_the_database_knows_is_told(port, metrics):
     current = Round(place=Place(), started_us=0, completed_us=5_000_000, n_differences_before=2)
     letters = {"broken_json": 7}
     metrics.set_overview(
-        Overview(round=current, dead_letters=letters, n_feedback=8, n_joined=6, paused=[PAUSE])
+        Overview(
+            round=current,
+            dead_letters=letters,
+            n_feedback=8,
+            n_joined=6,
+            paused=[PAUSE],
+            open_alerts={"info": 0, "warning": 2, "critical": 1},
+            failing_deliveries={"team-chat": 3},
+        )
     )
     metrics.set_lags({("errata.voc", 1): 12})
     metrics.count_events(APPLIED)
@@ -78,6 +86,8 @@ def test_what_the_database_knows_is_told(port, metrics):
     assert "errata_verify_last_complete_seconds 5.0" in lines
     assert 'errata_dead_letters{reason="broken_json"} 7.0' in lines
     assert "errata_orphans 2.0" in lines
+    assert 'errata_open_alerts{severity="warning"} 2.0' in lines
+    assert 'errata_failing_deliveries{channel="team-chat"} 3.0' in lines
     assert "errata_paused_partitions 1.0" in lines
     assert 'errata_lag_records{partition="1",topic="errata.voc"} 12.0' in lines
     assert 'errata_events_total{outcome="duplicate",topic="errata.voc"} 3.0' in lines
