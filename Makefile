@@ -98,3 +98,7 @@ chaos-model: $(INSTALLED)  ## Run random histories of the real consumer and tran
 .PHONY: bench-statistics
 bench-statistics: $(INSTALLED) $(BENCH)  ## What detectors, intervals and estimates do on streams whose truth is known; SCALE=, SEED=, DATA=
 	$(BIN)/python -m bench.statistics
+
+.PHONY: malformed
+malformed: $(INSTALLED)  ## Store EVENTS=100000 malformed events of many kinds among good ones, and judge what became of each; SEED=
+	$(BIN)/python -m bench.malformed
