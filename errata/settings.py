@@ -300,6 +300,13 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     erasures_file: str = "var/erasures.jsonl"
 
 
+class Logs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What processes write on standard error."""
+
+    #: `json` is one object a line, for collectors that search by field; `text` is for people.
+    format: Literal["text", "json"] = "text"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings; every process takes the part it needs."""
 
@@ -311,6 +318,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     trainer: Trainer = Trainer()
     dashboard: Dashboard = Dashboard()
     retention: Retention = Retention()
+    logs: Logs = Logs()
     models: dict[str, Model] = {}
 
 

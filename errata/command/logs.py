@@ -2,8 +2,16 @@
 
 import logging
 import threading
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
 
 from errata.redaction import Redaction
+from errata.settings import Logs
+
+#: What a message may be about besides its words: passed as `extra`, and a field of its own in JSON.
+_FIELDS: Final = ("topic", "partition", "offset", "timer", "model")
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
@@ -17,14 +25,31 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
         return self._redaction.hide(super().format(record))
 
 
-def configure_logging(redaction: Redaction) -> None:
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, `trace` of an error, and what of _FIELDS is known."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def configure_logging(logs: Logs, redaction: Redaction) -> None:
     """Log what Errata says from INFO, what its libraries say from WARNING, and what ends a thread."""
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S%z",
-        handlers=[_Handler(redaction)],
+    handler = _Handler(redaction)
+    handler.setFormatter(
+        _JsonLines()
+        if logs.format == "json"
+        else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z")
     )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for room in ("errata", "streams", "storage", "labeling", "retrain"):
         logging.getLogger(room).setLevel(logging.INFO)
     threading.excepthook = _log_end_of_thread
