@@ -134,6 +134,20 @@ def current_revision(url: str) -> str | None:
         engine.dispose()
 
 
+def read_server(url: str) -> tuple[str, int | None]:
+    """The name and version of the database at `url`, and its clock in us; None for SQLite, whose clock is ours."""
+    engine = _create_engine(url)
+    try:
+        with translated_errors(), engine.connect() as c:
+            version = ".".join(str(part) for part in c.dialect.server_version_info or ())
+            if c.dialect.name == "sqlite":
+                return f"SQLite {version}", None
+            clock = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+            return f"PostgreSQL {version}", int(c.execute(clock).scalar_one())
+    finally:
+        engine.dispose()
+
+
 def newest_revision() -> str:
     """The revision that `migrate` leads to."""
     return str(ScriptDirectory.from_config(migration_config()).get_current_head())
