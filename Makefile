@@ -100,5 +100,5 @@ bench-statistics: $(INSTALLED) $(BENCH)  ## What detectors, intervals and estima
 	$(BIN)/python -m bench.statistics
 
 .PHONY: malformed
-malformed: $(INSTALLED)  ## Store EVENTS=100000 malformed events of many kinds among good ones, and judge what became of each; SEED=
+malformed: $(INSTALLED)  ## Store malformed events of every kind, EVENTS=1000000, and see that each is set aside for its reason; SEED=
 	$(BIN)/python -m bench.malformed

@@ -22,7 +22,7 @@ _FAULTS: Final = ("dead_letters_missing", "wrong_reason", "bytes_missing", "neig
 
 def main() -> int:
     """Print a line of JSON for each part, and their sum as the last line."""
-    n_malformed, seed = int(os.environ.get("EVENTS") or 100_000), int(os.environ.get("SEED") or 1)
+    n_malformed, seed = int(os.environ.get("EVENTS") or 1_000_000), int(os.environ.get("SEED") or 1)
     parts: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="errata-malformed-") as directory:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("ERRATA_")}
