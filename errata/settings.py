@@ -300,6 +300,15 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     erasures_file: str = "var/erasures.jsonl"
 
 
+class Logs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What processes write to standard error (errata/command/logs.py)."""
+
+    #: `json` is one object a line, with time, level, logger, message, and trace where there is one.
+    format: Literal["text", "json"] = "text"
+    #: What Errata itself logs, at least; of its libraries it is always warnings.
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings; every process takes the part it needs."""
 
@@ -311,6 +320,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     trainer: Trainer = Trainer()
     dashboard: Dashboard = Dashboard()
     retention: Retention = Retention()
+    logs: Logs = Logs()
     models: dict[str, Model] = {}
 
 

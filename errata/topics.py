@@ -97,6 +97,15 @@ def read_topic_ids(broker: Broker, topics: tuple[str, ...], timeout_seconds: flo
     }
 
 
+def read_partition_counts(
+    broker: Broker, topics: tuple[str, ...], timeout_seconds: float = 10.0
+) -> dict[str, int]:
+    """How many partitions each topic has that exists. Raises Unavailable when no broker answers."""
+    with _admin(broker, timeout_seconds) as admin:
+        described = admin.describe_topics(list(topics))
+    return {topic["name"]: len(topic["partitions"]) for topic in described if topic.get("error_code") == 0}
+
+
 def _accepts_connections(server: str, timeout_seconds: float) -> bool:
     host, _, port = server.strip().rpartition(":")
     try:
