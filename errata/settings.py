@@ -301,10 +301,12 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class Logs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What processes write on standard error."""
+    """What processes write to standard error (errata/command/logs.py)."""
 
-    #: `json` is one object a line, for collectors that search by field; `text` is for people.
+    #: `json` is one object a line, with time, level, logger, message, and trace where there is one.
     format: Literal["text", "json"] = "text"
+    #: What Errata itself logs, at least; of its libraries it is always warnings.
+    level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

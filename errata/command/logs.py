@@ -1,17 +1,16 @@
 """How processes log: one line per event on standard error, which whoever started the process collects."""
 
+import json
 import logging
 import threading
-from datetime import UTC, datetime
 from typing import Final
-
-import msgspec
 
 from errata.redaction import Redaction
 from errata.settings import Logs
+from errata.wire import format_time
 
 #: What a message may be about besides its words: passed as `extra`, and a field of its own in JSON.
-_FIELDS: Final = ("topic", "partition", "offset", "timer", "model")
+_FIELDS: Final = ("topic", "partition", "offset", "timer")
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
@@ -25,33 +24,33 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
         return self._redaction.hide(super().format(record))
 
 
-class _JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, `trace` of an error, and what of _FIELDS is known."""
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line, in ASCII, so that nothing that is logged can break a line or a collector."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
+        fields = {
+            "time": format_time(round(record.created * 1_000_000)),
+            "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
+        fields |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+            fields["trace"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
 
 
 def configure_logging(logs: Logs, redaction: Redaction) -> None:
-    """Log what Errata says from INFO, what its libraries say from WARNING, and what ends a thread."""
+    """Log what Errata says from `logs.level`, what its libraries say from WARNING, and what ends a thread."""
     handler = _Handler(redaction)
     handler.setFormatter(
-        _JsonLines()
+        _JsonFormatter()
         if logs.format == "json"
         else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z")
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for room in ("errata", "streams", "storage", "labeling", "retrain"):
-        logging.getLogger(room).setLevel(logging.INFO)
+        logging.getLogger(room).setLevel(logs.level.upper())
     threading.excepthook = _log_end_of_thread
 
 

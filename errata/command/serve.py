@@ -12,7 +12,7 @@ import typer
 
 from errata.command.logs import configure_logging
 from errata.command.processes import Children, errata_command, raising_on_sigterm
-from errata.command.session import Session, now_us, print_json, session_of
+from errata.command.session import Session, print_json, session_of
 
 
 def add_to(app: typer.Typer) -> None:
@@ -126,7 +126,7 @@ def doctor(
 ) -> None:
     """Check settings, database, clock, broker, topics, libraries and disk, and say how to mend what is wrong.
 
-    Exit status 1 if anything is wrong.
+    Exit status 2 if anything is wrong.
 
     Example: errata doctor
     """
@@ -135,7 +135,7 @@ def doctor(
     session = session_of(context)
     findings = [
         replace(finding, message=session.redaction.hide(finding.message))
-        for finding in examine(session.settings, now_us)
+        for finding in examine(session.settings)
     ]
     if as_json:
         print_json(
@@ -144,7 +144,7 @@ def doctor(
     else:
         for finding in findings:
             sys.stdout.write(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.message}\n")
-    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 2)
 
 
 def dashboard_arguments(session: Session) -> list[str]:
