@@ -2,8 +2,9 @@
 
 import json
 import logging
+import sys
 import threading
-from typing import Final
+from typing import Any, Final
 
 from errata.redaction import Redaction
 from errata.settings import Logs
@@ -23,28 +24,37 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
     def format(self, record: logging.LogRecord) -> str:
         return self._redaction.hide(super().format(record))
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say that a message was lost, but not with what: logging would print it, secrets and all."""
+        sys.stderr.write(f"a message of {record.name}, line {record.lineno}, could not be written\n")
+
 
 class _JsonFormatter(logging.Formatter):
     """One JSON object a line, in ASCII, so that nothing that is logged can break a line or a collector."""
 
+    def __init__(self, redaction: Redaction) -> None:
+        super().__init__()
+        # Within JSON a secret may be escaped twice, and would not be found in the line.
+        self._hide = redaction.hide
+
     def format(self, record: logging.LogRecord) -> str:
-        fields = {
+        fields: dict[str, Any] = {
             "time": format_time(round(record.created * 1_000_000)),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": self._hide(record.getMessage()),
         }
         fields |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
         if record.exc_info:
-            fields["trace"] = self.formatException(record.exc_info)
-        return json.dumps(fields)
+            fields["trace"] = self._hide(self.formatException(record.exc_info))
+        return json.dumps(fields, default=str)
 
 
 def configure_logging(logs: Logs, redaction: Redaction) -> None:
     """Log what Errata says from `logs.level`, what its libraries say from WARNING, and what ends a thread."""
     handler = _Handler(redaction)
     handler.setFormatter(
-        _JsonFormatter()
+        _JsonFormatter(redaction)
         if logs.format == "json"
         else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z")
     )

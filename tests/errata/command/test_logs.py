@@ -57,3 +57,27 @@ def test_text_is_for_people():
     lines = lines_of("text")
     assert lines[0].endswith("WARNING streams.worker: the password is ***")
     assert "ValueError: not *** again" in lines
+
+
+FAILING = """
+import logging, sys
+from errata.command.logs import configure_logging
+from errata.redaction import Redaction
+from errata.settings import Broker, Logs, Settings
+
+redaction = Redaction()
+redaction.learn(Settings(broker=Broker(password='a"b-geheim', security_protocol="SASL_SSL")))
+configure_logging(Logs(format=sys.argv[1]), redaction)
+log = logging.getLogger("streams.worker")
+log.warning("a number: %d", 'a"b-geheim')
+log.warning("connected with %s", {"password": 'a"b-geheim'}, extra={"topic": object})
+"""
+
+
+def test_a_message_that_cannot_be_written_tells_no_secret_and_holds_up_nothing():
+    for form in ("json", "text"):
+        run = [sys.executable, "-c", FAILING, form]
+        lost, kept = subprocess.run(run, capture_output=True, text=True, check=True).stderr.splitlines()
+        assert lost.startswith("a message of streams.worker, line ")
+        assert "geheim" not in lost + kept
+        assert "connected with {'password': '***'}" in kept
