@@ -24,7 +24,7 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
     def format(self, record: logging.LogRecord) -> str:
         return self._redaction.hide(super().format(record))
 
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Say that a message was lost, but not with what: logging would print it, secrets and all."""
         sys.stderr.write(f"a message of {record.name}, line {record.lineno}, could not be written\n")
 
