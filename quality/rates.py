@@ -17,6 +17,10 @@ class Number:
     n: int
     low: float | None = None
     high: float | None = None
+    #: Share of the expected feedback that has come; None where it is unknown, or no feedback is waited for.
+    maturity: float | None = None
+    #: How long ago the newest event came that it may count.
+    age_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
