@@ -124,9 +124,9 @@ class Requirements(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     #: Predictions in a second that the service bears, at least.
     qps: float | None = None
     #: How it is served; for people to read.
-    serving_mode: Literal["", "online", "batch", "edge"] = ""
+    serving_mode: Literal["online", "batch", "edge"] | None = None
     #: What it is served on; for people to read.
-    device: str = ""
+    device: str | None = None
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

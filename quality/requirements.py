@@ -42,7 +42,7 @@ class Measure:
     title: str
     unit: Literal["share", "latency", "per second"]
     is_at_most: bool
-    #: Whether it moves as feedback comes in.
+    #: Whether feedback that is still to come moves it to the wrong side: edits become more.
     waits_for_feedback: bool
     #: Its value in one minute; None without observations.
     read: Callable[[Contribution], float | None]
@@ -110,20 +110,19 @@ def check_online(
     Predictions per second say what was asked for, not what could be borne: the busiest minute can show that the
     requirement is met, and nothing online can show that it is not.
     """
-    numbers = summarise(add_all(minutes), span_seconds)
+    numbers = summarise(add_all(minutes), span_seconds, maturity=maturity, age_us=age_us)
     found = {
         "served_p95_ms": numbers.served_us.p95,
         "shown_p95_ms": numbers.shown_us.p95,
         "edit_rate": numbers.edit_rate,
         "edit_distance": numbers.distance,
-        "qps": _busiest(minutes),
+        "qps": replace(_busiest(minutes), age_us=age_us),
     }
     checked = []
     for requirement in requirements:
-        waits = requirement.measure.waits_for_feedback
-        number = replace(found[requirement.name], maturity=maturity if waits else None, age_us=age_us)
         met, counted = count_minutes(requirement, minutes)
-        checked.append(replace(check(requirement, number), n_minutes_met=met, n_minutes=counted))
+        judged = check(requirement, found[requirement.name])
+        checked.append(replace(judged, n_minutes_met=met, n_minutes=counted))
     return checked
 
 
