@@ -27,6 +27,7 @@ from quality import histogram
 from quality.distances import PPM
 from quality.intervals import rate_interval, rate_intervals
 from quality.rates import Latency, Number, Numbers, summarise
+from quality.requirements import MATURE, Checked, Judgement, Requirement, Unit
 from quality.windows import MINUTE_US
 from storage.ledger import PartitionIntake
 from storage.records import (
@@ -89,6 +90,58 @@ def version_table(numbers: Mapping[str, tuple[Numbers, Number]], champion: str |
             for version, (found, corrected) in numbers.items()
         ]
     )
+
+
+def sheet_table(hour: Sequence[Checked], day: Sequence[Checked]) -> pd.DataFrame:
+    """The requirements of a model with what was measured in the last hour and day, and whether that is enough."""
+    return pd.DataFrame(
+        [
+            {
+                "Requirement": of_day.requirement.measure.title,
+                "Asked for": _asked(of_day.requirement),
+                "Last hour": _measured(of_hour),
+                "Met in the hour?": _JUDGEMENTS[of_hour.judgement],
+                "Last 24 h": _measured(of_day),
+                "Met in the day?": _JUDGEMENTS[of_day.judgement],
+                "Minutes that met it": (
+                    f"{of_day.n_minutes_met:,} of {of_day.n_minutes:,}" if of_day.n_minutes else NOTHING
+                ),
+            }
+            for of_hour, of_day in zip(hour, day, strict=True)
+        ]
+    )
+
+
+#: A judgement as the answer to whether a requirement is met.
+_JUDGEMENTS: Final[dict[Judgement, str]] = {
+    "pass": "yes",
+    "fail": "no",
+    "not enough evidence": "not enough evidence",
+}
+
+
+def _measured(checked: Checked) -> str:
+    """`2.5 % (0.15–10 %, n 120; 40 % of the feedback is in)`."""
+    found, unit = checked.number, checked.requirement.measure.unit
+    if found.value is None:
+        return "nothing observed"
+    aside = interval_and_n(found)
+    if unit == "latency" and found.low is not None:
+        aside = f"{duration(found.low)} – {duration(found.high)}, n{NBSP}{found.n:,}"
+    elif unit == "per second":
+        aside = f"the busiest minute, n{NBSP}{found.n:,}"
+    if found.maturity is not None and found.maturity < MATURE:
+        aside += f"; {percent(found.maturity)} of the feedback is in"
+    return f"{_with_unit(found.value, unit)} ({aside})"
+
+
+def _asked(requirement: Requirement) -> str:
+    side = "at most" if requirement.measure.is_at_most else "at least"
+    return f"{side} {_with_unit(requirement.bound, requirement.measure.unit)}"
+
+
+def _with_unit(value: float, unit: Unit) -> str:
+    return {"share": percent, "latency": duration, "per second": number}[unit](value)
 
 
 def slice_table(windows: Sequence[Window]) -> pd.DataFrame:

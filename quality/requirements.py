@@ -15,6 +15,7 @@ from quality.distances import PPM
 from quality.rates import Number, summarise
 from quality.windows import Contribution, add_all
 
+Unit = Literal["share", "latency", "per second"]
 Judgement = Literal["pass", "fail", "not enough evidence"]
 
 #: With less of its expected feedback a number that can still rise is not taken for good enough.
@@ -40,7 +41,7 @@ class Measure:
     """A number that may be required: how it is said, on which side of its bound it is good, and where it is read."""
 
     title: str
-    unit: Literal["share", "latency", "per second"]
+    unit: Unit
     is_at_most: bool
     #: Whether feedback that is still to come moves it to the wrong side: edits become more.
     waits_for_feedback: bool

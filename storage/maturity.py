@@ -80,11 +80,12 @@ def read_exposures(
 def read_newest(c: Connection, *, model: str, version: str, minute_us: int) -> int | None:
     """When the newest prediction of a version was made, whose last minute with predictions is `minute_us`."""
     p = predictions.c
-    return c.scalar(
+    newest_us: int | None = c.scalar(
         select(func.max(p.time_us)).where(
             p.model == model, p.version == version, *in_span(p.time_us, minute_us, minute_us + MINUTE_US)
         )
     )
+    return newest_us
 
 
 def _read_cohort(c: Connection, model: str, until_us: int, window_us: int) -> list[int]:

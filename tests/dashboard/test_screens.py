@@ -100,6 +100,41 @@ def test_quality_shows_the_champion_first_and_all_four_cells(seeded: Seeded, sho
     assert "Data to" in text
 
 
+REQUIREMENTS = """
+[models.card-reader]
+task = { kind = "fields", fields = { number = { kind = "text" }, expiry = {} } }
+[models.card-reader.requirements]
+served_p95_ms = 500
+edit_rate = 0.001
+qps = 5
+serving_mode = "edge"
+device = "Pixel 8"
+"""
+
+
+def test_quality_holds_what_is_required_against_what_the_champion_did(
+    seeded: Seeded, show_database, tmp_path
+):
+    show_database(seeded.url)
+    assert "Nothing is required of this model yet" in said(open_screen("quality", model=MODEL))
+    st.cache_data.clear()
+    (tmp_path / "errata.toml").write_text(REQUIREMENTS)
+    test = open_screen("quality", model=MODEL)
+    table = plain(next(table.value for table in test.table if "Requirement" in table.value))
+    assert table["Requirement"] == ["Latency served, p95", "Edited", "Predictions per second"]
+    assert table["Asked for"] == ["at most 500 ms", "at most 0.10 %", "at least 5"]
+    assert table["Met in the day?"] == ["yes", "no", "not enough evidence"]
+    assert table["Last 24 h"][1].startswith("2.5 % (0.15–10 %, n 120")
+    assert "Version 2, served edge on Pixel 8" in said(test)
+    assert len(test.get("vega_lite_chart")) == 2
+
+
+def plain(table) -> dict[str, list[str]]:
+    """The cells of a table by column, as a reader sees them."""
+    shown = table.map(lambda cell: str(cell).replace("\\", "").replace("\u00a0", " "))
+    return {str(name).replace("\\", ""): column.tolist() for name, column in shown.items()}
+
+
 def test_quality_of_the_version_before_can_be_linked_to(seeded: Seeded, show_database):
     show_database(seeded.url)
     text = said(open_screen("quality", model=MODEL, version="1"))

@@ -3,8 +3,11 @@
 import pytest
 
 from dashboard import tables
+from errata.settings import Requirements
+from quality.requirements import check_online, list_requirements
 from storage.ledger import PartitionIntake
 from storage.records import Case, Scorecard, Voc
+from storage.windows import contribution_of
 from tests.dashboard.records import MINUTE_US, SEOUL, START_US, a_window
 from tests.records import make_batch, make_example, make_item, make_prediction
 
@@ -173,3 +176,17 @@ def test_the_ledger_is_summed_over_partitions():
         "Dead-lettered": 6,
     }
     assert tables.ledger_table(partitions, START_US)["Consumed"].tolist() == ["1,000", "1,000"]
+
+
+def test_the_sheet_says_what_was_asked_what_was_measured_and_whether_that_is_enough():
+    wanted = list_requirements(Requirements(served_p95_ms=200, edit_rate=0.2, qps=9))
+    minutes = [contribution_of(a_window())] * 60
+    hour = check_online(wanted, minutes, 3600, maturity=0.4)
+    day = check_online(wanted, minutes, 3600, maturity=1.0)
+    rows = {row["Requirement"]: row for row in tables.sheet_table(hour, day).to_dict("records")}
+    edited = rows["Edited"]
+    assert edited["Asked for"] == "at most 20\u00a0%"
+    assert edited["Last hour"].endswith("n\u00a06,000; 40\u00a0% of the feedback is in)")
+    assert (edited["Met in the hour?"], edited["Met in the day?"]) == ("not enough evidence", "yes")
+    assert edited["Minutes that met it"] == "60 of 60"
+    assert rows["Predictions per second"]["Last 24 h"] == "1.67 (the busiest minute, n\u00a0100)"
