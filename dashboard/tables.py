@@ -27,7 +27,7 @@ from quality import histogram
 from quality.distances import PPM
 from quality.intervals import rate_interval, rate_intervals
 from quality.rates import Latency, Number, Numbers, summarise
-from quality.requirements import MATURE, Checked, Judgement, Requirement, Unit
+from quality.requirements import MATURE, Checked, Requirement, Unit
 from quality.windows import MINUTE_US
 from storage.ledger import PartitionIntake
 from storage.records import (
@@ -113,7 +113,7 @@ def sheet_table(hour: Sequence[Checked], day: Sequence[Checked]) -> pd.DataFrame
 
 
 #: A judgement as the answer to whether a requirement is met.
-_JUDGEMENTS: Final[dict[Judgement, str]] = {
+_JUDGEMENTS: Final[Mapping[str, str]] = {
     "pass": "yes",
     "fail": "no",
     "not enough evidence": "not enough evidence",
@@ -190,6 +190,19 @@ def scorecard_table(cards: Sequence[Scorecard], champion: str, candidate: str | 
         ],
         columns=["Measure", "n", *names.values()],
     )
+
+
+def held_table(held: Sequence[Mapping[str, str]], champion: str, candidate: str | None) -> pd.DataFrame:
+    """What frozen examples say about the requirements: the evidence of the step `scored`."""
+    rows = [
+        (version, _JUDGEMENTS.get(each[who], each[who]), each[f"{who}_said"])
+        for each in held
+        for who, version in (
+            ("champion", f"{champion}, champion"),
+            ("candidate", f"{candidate or NOTHING}, candidate"),
+        )
+    ]
+    return pd.DataFrame(rows, columns=["Version", "Met?", "Requirement"])
 
 
 #: What a scorecard shows, in this order.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betaln, expit
+from scipy.stats import binom
 
 #: Prior of the mixture over rates (Jeffreys), which makes the width near the best at every rate.
 _PRIOR = 0.5
@@ -111,6 +112,18 @@ def accepted_counts(n: int, p: float, alpha: float = 0.05) -> tuple[int, int]:
                 accepted = middle
         bounds.append(accepted)
     return bounds[0], bounds[1]
+
+
+def quantile_ranks(n: int, q: float, alpha: float = 0.05) -> tuple[int, int] | None:
+    """Return the ranks, from 1 to n, of the values that bound a quantile of which `n` values were measured once.
+
+    Exact for independent values (order statistics, David and Nagaraja 2003), and valid for one look only. None where
+    n values do not bound it from both sides: for the 95th percentile that takes 72.
+    """
+    if n < 1 or not 0 < q < 1:
+        raise ValueError("ranks of a quantile need n >= 1 and q between 0 and 1")
+    low, high = int(binom.ppf(alpha / 2, n, q)), int(binom.ppf(1 - alpha / 2, n, q)) + 1
+    return (low, high) if low >= 1 and high <= n else None
 
 
 def _lowest_logit(

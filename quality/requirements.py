@@ -92,10 +92,11 @@ def judge(requirement: Requirement, number: Number) -> Judgement:
     return "fail" if is_failed else "not enough evidence"
 
 
-def check(requirement: Requirement, number: Number) -> Checked:
-    """Return the judgement of `number` with its sentence."""
+def check(requirement: Requirement, number: Number, title: str | None = None) -> Checked:
+    """Return the judgement of `number` with its sentence; `title` names a number that stands for the required one."""
     judgement = judge(requirement, number)
-    return Checked(requirement, number, judgement, _say(requirement, number, judgement))
+    said = _say(title or requirement.measure.title, requirement, number, judgement)
+    return Checked(requirement, number, judgement, said)
 
 
 def check_online(
@@ -168,12 +169,12 @@ def _busiest(minutes: Sequence[Contribution]) -> Number:
     return Number(n / 60, n, n / 60, math.inf)
 
 
-def _say(requirement: Requirement, number: Number, judgement: Judgement) -> str:
+def _say(title: str, requirement: Requirement, number: Number, judgement: Judgement) -> str:
     measure = requirement.measure
     required = f"{say_bound(requirement)} is required"
     if number.value is None:
-        return f"{measure.title}: nothing was observed; {required}."
-    said = f"{measure.title}: {say_value(measure, number.value)} ({_say_interval(measure, number)})"
+        return f"{title}: nothing was observed; {required}."
+    said = f"{title}: {say_value(measure, number.value)} ({_say_interval(measure, number)})"
     if judgement == "pass":
         return f"{said}; {required}, which is met."
     if judgement == "fail":

@@ -190,3 +190,17 @@ def test_the_sheet_says_what_was_asked_what_was_measured_and_whether_that_is_eno
     assert (edited["Met in the hour?"], edited["Met in the day?"]) == ("not enough evidence", "yes")
     assert edited["Minutes that met it"] == "60 of 60"
     assert rows["Predictions per second"]["Last 24 h"] == "1.67 (the busiest minute, n\u00a0100)"
+
+
+def test_requirements_before_a_release_are_told_for_both_versions():
+    held = {
+        "requirement": "edit_rate",
+        "champion": "pass",
+        "champion_said": "Wrong: 3 %.",
+        "candidate": "fail",
+        "candidate_said": "Wrong: 30 %.",
+    }
+    assert tables.held_table([held], "1", "2").to_numpy().tolist() == [
+        ["1, champion", "yes", "Wrong: 3 %."],
+        ["2, candidate", "no", "Wrong: 30 %."],
+    ]
