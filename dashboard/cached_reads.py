@@ -164,6 +164,16 @@ def read_delays(model: str) -> Delays | None:
         return storage.maturity.read_delays(c, model=model, now_us=now_us(), horizon_us=horizon_us)
 
 
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def read_corrections(model: str, slice_name: str, since_us: int) -> dict[str, storage.maturity.Corrections]:
+    """The correction rate of each version since a moment: so far, fresh and matured."""
+    delays = read_delays(model)
+    with database().read() as c:
+        return storage.maturity.read_corrections(
+            c, model=model, slice=slice_name, since_us=since_us, now_us=now_us(), delays=delays
+        )
+
+
 @st.cache_data(ttl=SLOW_SECONDS, max_entries=_ENTRIES, show_spinner=False)
 def read_sheets(model: str, spans_us: tuple[int, ...]) -> list[storage.sheets.Sheet]:
     """The requirement sheet of the champion over each span; none where nothing is asked or nothing was served."""

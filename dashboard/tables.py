@@ -30,6 +30,7 @@ from quality.rates import Latency, Number, Numbers, summarise
 from quality.requirements import MATURE, Checked, Requirement, Unit
 from quality.windows import MINUTE_US
 from storage.ledger import PartitionIntake
+from storage.maturity import Corrections
 from storage.records import (
     Batch,
     BatchItem,
@@ -142,6 +143,25 @@ def _asked(requirement: Requirement) -> str:
 
 def _with_unit(value: float, unit: Unit) -> str:
     return {"share": percent, "latency": duration, "per second": number}[unit](value)
+
+
+def correction_table(corrections: Mapping[str, Corrections], now_us: int) -> pd.DataFrame:
+    """The correction rate of each version: so far, fresh and matured, each with its n and interval."""
+    return pd.DataFrame(
+        [
+            {
+                "Version": version,
+                "Corrected so far": _with_interval(found.so_far),
+                "Fresh rate (provisional)": _with_interval(found.fresh),
+                "Matured rate": _with_interval(found.matured),
+                "Feedback that is in": percent(found.fresh.maturity),
+                "Newest prediction": (
+                    NOTHING if found.fresh.age_us is None else ago(now_us - found.fresh.age_us, now_us)
+                ),
+            }
+            for version, found in corrections.items()
+        ]
+    )
 
 
 def slice_table(windows: Sequence[Window]) -> pd.DataFrame:

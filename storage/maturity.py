@@ -2,14 +2,19 @@
 
 import itertools
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from sqlalchemy import Connection, case, func, select
 
-from quality.maturity import HORIZONS_US, HOUR_US, LONGEST_WINDOW_US, Delays, learn_delays
+from quality.intervals import rate_interval
+from quality.maturity import HORIZONS_US, HOUR_US, LONGEST_WINDOW_US, Delays, exposed_rate, learn_delays
+from quality.rates import Number
 from quality.windows import MINUTE_US
 from storage.insertion import in_span
+from storage.slices import ALL
 from storage.tables import outcomes, predictions, windows
 
 _DAY_US: Final = 24 * HOUR_US
@@ -75,6 +80,85 @@ def read_exposures(
     for row, share in zip(rows, come, strict=True):
         exposures[row.version, row.slice] += int(row.n) * float(share)
     return dict(exposures)
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """The share of a version's predictions that were edited or rejected, read in three ways."""
+
+    #: Silence taken for consent: too low as long as feedback is still to come.
+    so_far: Number
+    #: What it will be once all feedback is in, if users answer as late as they did: provisional.
+    fresh: Number
+    #: Of a span of the same length that ended `settled_us` ago, of which hardly any feedback is to come.
+    matured: Number
+    settled_us: int | None
+
+
+def read_corrections(
+    c: Connection,
+    *,
+    model: str,
+    slice: str = ALL,  # noqa: A002
+    since_us: int,
+    now_us: int,
+    delays: Delays | None,
+) -> dict[str, Corrections]:
+    """The corrections of each version that predicted from `since_us` on, with what is known without waiting."""
+    recent = _sum_corrections(c, model, slice, since_us, now_us)
+    exposures: Mapping[tuple[str, str], float] = {}
+    matured: Mapping[str, tuple[int, int, int]] = {}
+    settled_us = None
+    if delays is not None:
+        settled_us = delays.settled_us
+        exposures = read_exposures(
+            c, model=model, slice=slice, since_us=since_us, until_us=now_us, now_us=now_us, delays=delays
+        )
+        matured = _sum_corrections(c, model, slice, since_us - settled_us, now_us - settled_us)
+    found = {}
+    for version, (n, k, last_us) in recent.items():
+        newest_us = read_newest(c, model=model, version=version, minute_us=last_us)
+        age_us = None if newest_us is None else max(now_us - newest_us, 0)
+        exposure = exposures.get((version, slice))
+        maturity = None if exposure is None else exposure / n
+        fresh = Number(None, n, maturity=maturity, age_us=age_us)
+        if exposure is not None:
+            rate = exposed_rate(k, exposure)
+            fresh = Number(rate.rate, n, rate.low, rate.high, maturity, age_us)
+        found[version] = Corrections(
+            replace(_rate(n, k), maturity=maturity, age_us=age_us),
+            fresh,
+            _rate(*matured[version][:2]) if version in matured else Number(None, 0),
+            settled_us,
+        )
+    return found
+
+
+def _sum_corrections(
+    c: Connection,
+    model: str,
+    slice: str,  # noqa: A002
+    since_us: int,
+    until_us: int,
+) -> dict[str, tuple[int, int, int]]:
+    """Predictions, corrections and the last minute of each version with predictions in a span."""
+    w = windows.c
+    is_used = case((w.n > 0, w.minute_us), else_=None)
+    rows = c.execute(
+        select(
+            w.version,
+            func.sum(w.n).label("n"),
+            func.sum(w.n_edit + w.n_reject).label("k"),
+            func.max(is_used).label("last_us"),
+        )
+        .where(w.model == model, w.slice == slice, *in_span(w.minute_us, since_us, until_us))
+        .group_by(w.version)
+    )
+    return {row.version: (int(row.n), int(row.k), int(row.last_us)) for row in rows if row.n}
+
+
+def _rate(n: int, k: int) -> Number:
+    return Number(k / n, n, *rate_interval(n, k))
 
 
 def read_newest(c: Connection, *, model: str, version: str, minute_us: int) -> int | None:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from quality.maturity import Delays
+    from quality.rates import Number
     from storage.database import Database
+    from storage.maturity import Corrections
     from storage.sheets import Sheet
 
 _WIDE = 240
@@ -26,6 +28,8 @@ class Report:
     """The online numbers of a span, and the requirement sheets over the last hour and day."""
 
     rows: list[dict[str, Any]]
+    #: By model and version.
+    corrections: "dict[tuple[str, str], Corrections]"
     sheets: "list[Sheet]"
 
     @property
@@ -38,26 +42,34 @@ def read_report(
     database: "Database", settings: Settings, *, model: str | None, now_us: int, span_us: int
 ) -> Report:
     """Read what is reported of one model, or of all."""
-    from storage.maturity import read_delays
+    from storage.maturity import read_corrections, read_delays
     from storage.windows import list_models
 
     with database.read() as connection:
         models = [model] if model else list_models(connection)
-    rows, sheets = [], []
+    rows, corrections, sheets = [], {}, []
     for name in models:
         known = settings.models.get(name, Model())
         horizon_us = round(known.detector.horizon_seconds * 1_000_000)
         with database.read() as connection:
             delays = read_delays(connection, model=name, now_us=now_us, horizon_us=horizon_us)
+            found = read_corrections(
+                connection, model=name, since_us=now_us - span_us, now_us=now_us, delays=delays
+            )
+        corrections |= {(name, version): each for version, each in found.items()}
         rows += _read_rows(database, name, delays, now_us, span_us)
         sheets += _read_sheets(database, name, known, delays, now_us)
-    return Report(rows, sheets)
+    return Report(rows, corrections, sheets)
 
 
 def report_json(report: Report) -> dict[str, Any]:
     """The report for programs."""
     return {
         "numbers": report.rows,
+        "corrections": [
+            {"model": model, "version": version, **asdict(found)}
+            for (model, version), found in report.corrections.items()
+        ],
         "requirements": [
             {
                 "model": sheet.model,
@@ -80,6 +92,7 @@ def print_report(report: Report, settings: Settings) -> None:
     # In a file or a pipe nothing has to be broken into lines.
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
     _print_rows(console, report.rows)
+    _print_corrections(console, report.corrections)
     _print_sheets(console, report.sheets, settings)
 
 
@@ -184,6 +197,41 @@ def _print_rows(console: "Console", rows: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
+def _print_corrections(console: "Console", corrections: "dict[tuple[str, str], Corrections]") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    if not corrections:
+        return
+    table = Table(
+        "model",
+        "version",
+        "corrected so far",
+        "fresh rate (provisional)",
+        "matured rate",
+        "matured after",
+        "maturity",
+        "newest",
+        box=SIMPLE_HEAD,
+    )
+    for (model, version), found in corrections.items():
+        table.add_row(
+            *(Text(for_terminal(text)) for text in (model, version)),
+            *(_say_number(number) for number in (found.so_far, found.fresh, found.matured)),
+            _age(found.settled_us),
+            _percent(found.fresh.maturity),
+            _age(found.fresh.age_us),
+        )
+    console.print(table)
+
+
+def _say_number(number: "Number") -> str:
+    if number.value is None or number.low is None or number.high is None:
+        return ""
+    return f"{number.value:.1%} ({number.low:.1%} – {number.high:.1%}), n {number.n:,}"
+
+
 def _print_sheets(console: "Console", sheets: "Sequence[Sheet]", settings: Settings) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -222,7 +270,9 @@ def _age(age_us: int | None) -> str:
     if age_us is None:
         return ""
     seconds = age_us // 1_000_000
-    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
 
 
 def _percent(share: float | None) -> str:

@@ -153,6 +153,11 @@ def test_online_numbers_draw_five_charts_and_a_table_by_slice(seeded: Seeded, sh
     show_database(seeded.url)
     test = open_screen("online", model=MODEL, span="6 h")
     assert len(test.get("vega_lite_chart")) == 5
+    rates = plain(test.table[0].value)
+    assert rates["Version"] == ["1", "2"]
+    assert all(" %" in cell for cell in rates["Fresh rate (provisional)"])
+    assert rates["Feedback that is in"][0] == "100 %"
+    assert "for looking, not for deciding" in said(test)
     table = test.dataframe[0].value
     assert {"all", "camera=new", "camera=old", "device=ios"} <= set(table["Slice"])
     whole = table[table["Slice"] == "all"]

@@ -4,7 +4,7 @@ import pytest
 
 from quality.maturity import learn_delays
 from storage.database import Database
-from storage.maturity import read_delays, read_exposures, read_newest
+from storage.maturity import read_corrections, read_delays, read_exposures, read_newest
 from tests.builders import MINUTE_US, SECOND_US, START_US, a_feedback_event, a_prediction_event, an_arrival
 from tests.records import MODEL
 from tests.storage.conftest import Apply
@@ -90,3 +90,33 @@ def test_the_newest_prediction_of_a_version_is_found_in_its_last_minute(
     with db.read() as c:
         assert read_newest(c, model=MODEL, version="1", minute_us=START_US) == START_US + 40 * SECOND_US
         assert read_newest(c, model=MODEL, version="2", minute_us=START_US) is None
+
+
+def test_corrections_are_read_so_far_fresh_and_matured(db: Database, apply_to: Apply) -> None:
+    # Each tenth of a prediction a minute is corrected after half an hour.
+    times = [START_US + place * MINUTE_US for place in range(600)]
+    now_us = START_US + 10 * HOUR_US
+    corrected = [
+        a_feedback_event(100_000 + place, prediction=place, time_us=times[place] + HOUR_US // 2)
+        for place in range(5, 600, 10)
+        if times[place] + HOUR_US // 2 <= now_us
+    ]
+    made = [a_prediction_event(place, time_us=time_us) for place, time_us in enumerate(times)]
+    apply_to(an_arrival([*made, *corrected]))
+    with db.read() as c:
+        delays = read_delays(c, model=MODEL, now_us=now_us, horizon_us=HORIZON_US)
+        found = read_corrections(c, model=MODEL, since_us=now_us - HOUR_US, now_us=now_us, delays=delays)
+        unknown = read_corrections(c, model=MODEL, since_us=now_us - HOUR_US, now_us=now_us, delays=None)
+    assert set(found) == set(unknown) == {"1"}
+    rates = found["1"]
+    # Half of the last hour is too young to have been corrected: half of the corrections seem to be missing.
+    assert rates.so_far.value == pytest.approx(0.05)
+    assert rates.fresh.value == pytest.approx(0.1, abs=0.01)
+    assert rates.fresh.maturity == pytest.approx(0.5, abs=0.05)
+    assert rates.fresh.age_us == MINUTE_US
+    assert rates.matured.value == pytest.approx(0.1, abs=0.01)
+    assert rates.so_far.low is not None
+    assert rates.fresh.low is not None
+    assert rates.matured.low is not None
+    assert (unknown["1"].fresh.value, unknown["1"].matured.n, unknown["1"].settled_us) == (None, 0, None)
+    assert unknown["1"].so_far.value == pytest.approx(0.05)

@@ -49,6 +49,19 @@ def test_every_number_tells_how_mature_and_how_fresh_it_is(errata, seeded):
     assert row["served_us"]["p95"]["age_us"] == row["edit_rate"]["age_us"]
 
 
+def test_the_fresh_rate_stands_beside_the_one_so_far_and_the_matured_one(errata, seeded):
+    found = {
+        row["version"]: row
+        for row in errata("report", "--model", MODEL, "--minutes", "60", "--json").json()["corrections"]
+    }
+    assert set(found) == {"1", "2"}
+    for row in found.values():
+        # Users answer within seconds, so hardly anything is still to come.
+        assert row["fresh"]["value"] == pytest.approx(row["so_far"]["value"], rel=0.05)
+        assert row["fresh"]["low"] < row["fresh"]["value"] < row["fresh"]["high"]
+    assert "fresh rate (provisional)" in errata("report").out
+
+
 REQUIREMENTS = """
 [models.card-reader.requirements]
 served_p95_ms = {served}
