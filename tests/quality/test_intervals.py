@@ -8,6 +8,7 @@ from scipy.stats import binom
 
 from quality.intervals import (
     accepted_counts,
+    betting_interval,
     mean_interval,
     mean_intervals,
     quantile_ranks,
@@ -173,3 +174,32 @@ def test_ranks_of_a_quantile_hold_it_with_at_least_the_promised_probability(
 def test_72_values_bound_the_95th_percentile() -> None:
     assert quantile_ranks(71, 0.95) is None
     assert quantile_ranks(72, 0.95) is not None
+
+
+@given(st.lists(st.floats(0, 1), max_size=60))
+def test_a_bet_holds_the_mean_of_what_it_saw(values: list[float]) -> None:
+    low, high = betting_interval(values)
+    assert 0 <= low <= high <= 1
+    if values:
+        assert low - 1e-9 <= np.mean(values) <= high + 1e-9
+    else:
+        assert (low, high) == (0, 1)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.3])
+def test_bets_miss_the_mean_seldom_and_are_narrower_than_a_rate_that_may_be_looked_at_for_ever(rate: float) -> None:
+    rng = np.random.default_rng(5)
+    missed, narrower = 0, 0
+    for _ in range(60):
+        values = (rng.random(400) < rate).astype(float)
+        low, high = betting_interval(values)
+        missed += not low <= rate <= high
+        fixed = rate_interval(400, values.sum())
+        narrower += high - low < fixed[1] - fixed[0]
+    assert missed <= 3
+    assert narrower >= 54
+
+
+def test_values_outside_of_0_to_1_cannot_be_bet_on() -> None:
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        betting_interval([0.5, 1.5])
