@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
+import storage.audits
 import storage.batches
 import storage.dead_letters
 import storage.examples
@@ -171,6 +172,16 @@ def read_corrections(model: str, slice_name: str, since_us: int) -> dict[str, st
     with database().read() as c:
         return storage.maturity.read_corrections(
             c, model=model, slice=slice_name, since_us=since_us, now_us=now_us(), delays=delays
+        )
+
+
+@st.cache_data(ttl=SLOW_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def read_audited_error(model: str, version: str, since_us: int) -> storage.audits.AuditedError:
+    """What audits say of a version; the label-free estimate is of the predictions from `since_us` on."""
+    task = _model(model).task
+    with database().read() as c:
+        return storage.audits.read_audited_error(
+            c, model=model, version=version, task=task, since_us=since_us
         )
 
 

@@ -29,6 +29,7 @@ from quality.intervals import rate_interval, rate_intervals
 from quality.rates import Latency, Number, Numbers, summarise
 from quality.requirements import MATURE, Checked, Requirement, Unit
 from quality.windows import MINUTE_US
+from storage.audits import AuditedError
 from storage.ledger import PartitionIntake
 from storage.maturity import Corrections
 from storage.records import (
@@ -162,6 +163,34 @@ def correction_table(corrections: Mapping[str, Corrections], now_us: int) -> pd.
             for version, found in corrections.items()
         ]
     )
+
+
+def audit_table(found: AuditedError) -> pd.DataFrame:
+    """What is wrong, by users, by audits and by confidence: measure, value, interval, n, what it takes for granted."""
+    rows = []
+    for name, share, assumed in (
+        ("Edited", found.edited, "only what is edited is wrong"),
+        ("Silence = accept", found.silence_is_consent, "whoever says nothing is content"),
+        ("Of those who answered", found.of_answers, "whoever answers is like everybody"),
+    ):
+        if share is not None:
+            rows.append((*_share_row(name, share), assumed))
+    if found.audited is not None and found.audited.rate is not None:
+        audited = found.audited
+        bounds = percent_range((audited.low, audited.high))
+        n = f"{audited.n:,}, {audited.n_audited:,} audited"
+        rows.append(("Audited", percent(audited.rate), bounds, n, "corrections and labels are right"))
+    if found.label_free is not None and found.label_free.value is not None:
+        rows.append(
+            (
+                "By confidence alone",
+                percent(found.label_free.value),
+                "not an observation",
+                number(found.label_free.n),
+                "assumes that the model has not changed",
+            )
+        )
+    return pd.DataFrame(rows, columns=["Wrong", "Value", "95 % interval", "n", "What it takes for granted"])
 
 
 def slice_table(windows: Sequence[Window]) -> pd.DataFrame:

@@ -131,14 +131,22 @@ def _bound(
     return min(max(low, 0.0), 1.0), min(max(high, 0.0), 1.0)
 
 
-def bias_in_a_sentence(edit_rate: float, audited: Audited) -> str:
-    """Say what taking silence for consent gets wrong, for whoever reads the numbers side by side."""
+def bias_in_a_sentence(silence_is_consent: float, audited: Audited, of_answers: float | None = None) -> str:
+    """Say what taking silence for consent, and asking only who answered, get wrong, beside what audits found."""
     if audited.rate is None:
         return "No prediction was audited yet, so nobody knows what silence means."
-    points = 100 * (edit_rate - audited.rate)
-    direction = "too low" if points < 0 else "too high"
+    said = f"Taking silence for consent gives {_compare(silence_is_consent, audited.rate, audited)}"
+    if of_answers is not None:
+        said += f"; asking only those who answered gives {_compare(of_answers, audited.rate, audited)}"
     return (
-        f"Taking silence for consent gives {100 * edit_rate:.1f} %, which is {abs(points):.1f} points {direction}: "
-        f"{audited.n_audited} audits of silent predictions put the share of wrong outputs at "
+        f"{said}: {audited.n_audited:,} audits of predictions that nobody corrected put the share of wrong outputs at "
         f"{100 * audited.rate:.1f} % ({100 * audited.low:.1f} to {100 * audited.high:.1f} %)."
     )
+
+
+def _compare(rate: float, true: float, audited: Audited) -> str:
+    points = 100 * (rate - true)
+    said = f"{100 * rate:.1f} %, which is {abs(points):.1f} points"
+    if audited.low <= rate <= audited.high:
+        return f"{said} {'less' if points < 0 else 'more'}, which may be chance"
+    return f"{said} too {'low' if points < 0 else 'high'}"

@@ -54,6 +54,7 @@ def show() -> None:
     since_us, until_us = frame.since_until(span_us)
     sums = reads.sum_versions(model, since_us, until_us)
     _show_square(model, version, sums.get(version), since_us, settings)
+    _show_audited(model, version, since_us, settings)
     st.subheader("Versions side by side", anchor=False)
     shown = [name for name in versions if name in sums][: tables.VERSIONS_SHOWN]
     frame.show_table(
@@ -237,6 +238,28 @@ def _show_sheet(model: str, settings: Settings) -> None:
     strips = charts.met_over_time(windows, [checked.requirement for checked in day.checked], width_us, zone)
     if not strips.empty:
         st.altair_chart(charts.met_chart(strips, charts.axis_of(since_us, until_us, zone)))
+
+
+@frame.guarded
+def _show_audited(model: str, version: str, since_us: int, settings: Settings) -> None:
+    """What audits found behind what users said, and what taking their word gets wrong."""
+    st.subheader("The truth behind the volunteers", anchor=False)
+    found = reads.read_audited_error(model, version, since_us)
+    frame.show_text(found.sentence)
+    table = tables.audit_table(found)
+    if not table.empty:
+        frame.show_table(table)
+    if found.audited is None or found.since_us is None or found.until_us is None or found.batch_id is None:
+        return
+    zone, now_us = reads.time_zone(settings), reads.now_us()
+    flagged = (
+        f"; {found.n_flagged:,} could not be labelled and are taken for not drawn" if found.n_flagged else ""
+    )
+    frame.show_caption(
+        f"Of the predictions that batch {short_id(found.batch_id)} was drawn from, "
+        f"{moment(found.since_us, zone, now_us)} to {moment(found.until_us, zone, now_us)}; "
+        f"by confidence: of the chosen time{flagged}"
+    )
 
 
 def _latest_cards(model: str, version: str) -> tuple[list[Scorecard], Run | None]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from quality.maturity import Delays
     from quality.rates import Number
+    from storage.audits import AuditedError
     from storage.database import Database
     from storage.maturity import Corrections
     from storage.sheets import Sheet
@@ -31,6 +32,8 @@ class Report:
     #: By model and version.
     corrections: "dict[tuple[str, str], Corrections]"
     sheets: "list[Sheet]"
+    #: By model and version: of those that are served.
+    audits: "dict[tuple[str, str], AuditedError]"
 
     @property
     def fails(self) -> bool:
@@ -42,12 +45,17 @@ def read_report(
     database: "Database", settings: Settings, *, model: str | None, now_us: int, span_us: int
 ) -> Report:
     """Read what is reported of one model, or of all."""
+    from storage.audits import read_audited_error
     from storage.maturity import read_corrections, read_delays
+    from storage.sheets import find_served
     from storage.windows import list_models
 
     with database.read() as connection:
         models = [model] if model else list_models(connection)
-    rows, corrections, sheets = [], {}, []
+    rows: list[dict[str, Any]] = []
+    corrections: dict[tuple[str, str], Corrections] = {}
+    sheets: list[Sheet] = []
+    audits: dict[tuple[str, str], AuditedError] = {}
     for name in models:
         known = settings.models.get(name, Model())
         horizon_us = round(known.detector.horizon_seconds * 1_000_000)
@@ -56,10 +64,15 @@ def read_report(
             found = read_corrections(
                 connection, model=name, since_us=now_us - span_us, now_us=now_us, delays=delays
             )
+            served = find_served(connection, name)
+            if served is not None:
+                audits[name, served] = read_audited_error(
+                    connection, model=name, version=served, task=known.task, since_us=now_us - span_us
+                )
         corrections |= {(name, version): each for version, each in found.items()}
         rows += _read_rows(database, name, delays, now_us, span_us)
         sheets += _read_sheets(database, name, known, delays, now_us)
-    return Report(rows, corrections, sheets)
+    return Report(rows, corrections, sheets, audits)
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -69,6 +82,10 @@ def report_json(report: Report) -> dict[str, Any]:
         "corrections": [
             {"model": model, "version": version, **asdict(found)}
             for (model, version), found in report.corrections.items()
+        ],
+        "audits": [
+            {"model": model, "version": version, **asdict(found)}
+            for (model, version), found in report.audits.items()
         ],
         "requirements": [
             {
@@ -93,6 +110,7 @@ def print_report(report: Report, settings: Settings) -> None:
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
     _print_rows(console, report.rows)
     _print_corrections(console, report.corrections)
+    _print_audits(console, report.audits)
     _print_sheets(console, report.sheets, settings)
 
 
@@ -224,6 +242,18 @@ def _print_corrections(console: "Console", corrections: "dict[tuple[str, str], C
             _age(found.fresh.age_us),
         )
     console.print(table)
+
+
+def _print_audits(console: "Console", audits: "dict[tuple[str, str], AuditedError]") -> None:
+    from rich.text import Text
+
+    for (model, version), found in audits.items():
+        console.print(Text(for_terminal(f"{model} {version}, audited: {found.sentence}")))
+        if found.label_free is not None and found.label_free.value is not None:
+            said = f"{found.label_free.value:.1%} wrong by confidence alone, n {found.label_free.n:,}"
+            console.print(
+                Text(for_terminal(f"{model} {version}, {said}: assumes that the model has not changed."))
+            )
 
 
 def _say_number(number: "Number") -> str:

@@ -1,6 +1,8 @@
 """Each screen on a seeded, an empty, a missing and an unreachable database, without a browser."""
 
 import ast
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 import dashboard
 from storage.database import open_database
 from storage.voc import read_voc
-from tests.dashboard.seeded import KOREAN, MODEL, VOCS, XSS, Seeded, add_voc, seed, seed_empty
+from tests.dashboard.seeded import KOREAN, MODEL, VOCS, XSS, Seeded, add_audit, add_voc, seed, seed_empty
 
 SCREENS = ("quality", "online", "voc", "batches", "runs", "intake")
 ROOM = Path(dashboard.__file__).parent
@@ -127,6 +129,29 @@ def test_quality_holds_what_is_required_against_what_the_champion_did(
     assert table["Last 24 h"][1].startswith("2.5 % (0.15–10 %, n 120")
     assert "Version 2, served edge on Pixel 8" in said(test)
     assert len(test.get("vega_lite_chart")) == 2
+
+
+def test_quality_says_that_nothing_was_audited_or_what_the_audits_found(tmp_path, show_database):
+    now_us = time.time_ns() // 1000
+    own = seed(f"sqlite:///{tmp_path / 'own.db'}", now_us)
+    (tmp_path / "errata.toml").write_text(REQUIREMENTS)
+    show_database(own.url)
+    assert "nothing was audited" in said(open_screen("quality", model=MODEL))
+    add_audit(own.url, now_us)
+    st.cache_data.clear()
+    test = open_screen("quality", model=MODEL)
+    table = plain(next(table.value for table in test.table if "Wrong" in table.value))
+    assert table["Wrong"] == [
+        "Edited",
+        "Silence = accept",
+        "Of those who answered",
+        "Audited",
+        "By confidence alone",
+    ]
+    assert table["What it takes for granted"][-1] == "assumes that the model has not changed"
+    assert re.fullmatch(r"\d+, 3\d audited", table["n"][3])
+    assert "Taking silence for consent gives" in said(test)
+    assert "which may be chance: 39 audits" in said(test)
 
 
 def plain(table) -> dict[str, list[str]]:

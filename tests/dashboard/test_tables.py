@@ -4,7 +4,10 @@ import pytest
 
 from dashboard import tables
 from errata.settings import Requirements
+from quality.audit import Audited
+from quality.rates import Number
 from quality.requirements import check_online, list_requirements
+from storage.audits import AuditedError
 from storage.ledger import PartitionIntake
 from storage.records import Case, Scorecard, Voc
 from storage.windows import contribution_of
@@ -204,3 +207,20 @@ def test_requirements_before_a_release_are_told_for_both_versions():
         ["1, champion", "yes", "Wrong: 3 %."],
         ["2, candidate", "no", "Wrong: 30 %."],
     ]
+
+
+def test_what_is_wrong_is_told_in_five_ways_each_with_what_it_takes_for_granted():
+    share = Number(0.02, 500, 0.01, 0.04)
+    found = AuditedError(
+        "Said.",
+        edited=share,
+        silence_is_consent=share,
+        of_answers=Number(0.3, 40, 0.1, 0.5),
+        audited=Audited(0.06, 0.03, 0.1, 500, 60, 10),
+        label_free=Number(0.05, 300),
+    )
+    rows = {row["Wrong"]: row for row in tables.audit_table(found).to_dict("records")}
+    assert rows["Audited"]["95 % interval"] == "3.0–10\u00a0%"
+    assert rows["Audited"]["n"] == "500, 60 audited"
+    assert rows["By confidence alone"]["95 % interval"] == "not an observation"
+    assert tables.audit_table(AuditedError("Nothing is known.")).empty

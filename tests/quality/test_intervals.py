@@ -187,7 +187,9 @@ def test_a_bet_holds_the_mean_of_what_it_saw(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.3])
-def test_bets_miss_the_mean_seldom_and_are_narrower_than_a_rate_that_may_be_looked_at_for_ever(rate: float) -> None:
+def test_bets_miss_the_mean_seldom_and_are_narrower_than_a_rate_that_may_be_looked_at_for_ever(
+    rate: float,
+) -> None:
     rng = np.random.default_rng(5)
     missed, narrower = 0, 0
     for _ in range(60):

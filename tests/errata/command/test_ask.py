@@ -62,6 +62,12 @@ def test_the_fresh_rate_stands_beside_the_one_so_far_and_the_matured_one(errata,
     assert "fresh rate (provisional)" in errata("report").out
 
 
+def test_where_nothing_was_audited_the_report_says_so(errata, seeded):
+    [found] = errata("report", "--model", MODEL, "--json").json()["audits"]
+    assert (found["version"], found["audited"]) == ("2", None)
+    assert "card-reader 2, audited: No batch of this version has come back" in errata("report").out
+
+
 REQUIREMENTS = """
 [models.card-reader.requirements]
 served_p95_ms = {served}
