@@ -22,7 +22,7 @@ RUN --mount=type=cache,target=/var/cache/pip \
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /srv/errata --create-home errata \
-    && install --directory --owner errata /artifacts
+    && install --directory --owner errata /artifacts /erasures
 COPY --from=build /opt/errata /opt/errata
 ENV PATH=/opt/errata/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /srv/errata

@@ -23,6 +23,8 @@ from errata.wire import RECORD_EVENTS
 #: switch, and where tests put screenshots.
 NOT_SETTINGS = frozenset({"ERRATA_SETTINGS", "ERRATA_ENABLED", "ERRATA_SCREENSHOTS"})
 
+DAY_SECONDS = 86_400
+
 #: As SQLAlchemy reads the URL of a server.
 _SERVER_URL = re.compile(
     r"[\w+]+://(?:[^:/]*(?::(?P<password>[^@]*))?@)?(?P<host>\[[^/?]+\]|[^/:?]*)(?::[^/?]*)?"
@@ -218,6 +220,15 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     drain_seconds: float = 10.0
     #: Without progress for this long although records wait, the worker ends itself.
     watchdog_seconds: float = 300.0
+    #: A partition of whose events so many were dead letters within `flood_seconds` is paused, if they are also
+    #: `flood_share` of all; 0 pauses none.
+    flood_dead_letters: int = 1000
+    #: The share of dead letters from which a partition is paused.
+    flood_share: float = 0.5
+    #: How far back dead letters are counted for a flood, and how long a flood must be over to be a new one.
+    flood_seconds: float = 600.0
+    #: Without an answer of the broker to fetches for this long, `/healthz` answers 503.
+    reads_stalled_seconds: float = 90.0
     #: Values of one tag per model and hour before further ones are counted as `__other__`.
     slice_values_per_hour: int = 200
     #: The address that the metrics are served on; `0.0.0.0` is every one of this machine.
@@ -226,6 +237,8 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     metrics_port: int = 9464
     #: How often the timers look for work.
     timer_seconds: float = 1.0
+    #: Share of its time that one worker spends on comparing what was counted with the facts, on and on; 0 turns it off.
+    verify_share: float = 0.05
 
 
 class Intake(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -290,6 +303,32 @@ class Dashboard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     time_zone: str = "Asia/Seoul"
 
 
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How long what came in is kept, in days; 0 keeps it for ever. Windows are kept for ever."""
+
+    #: Predictions and what users did to them, from the time of the prediction.
+    predictions_days: float = 0.0
+    #: What customers said.
+    voc_days: float = 0.0
+    #: What could not be used, from its arrival.
+    dead_letters_days: float = 0.0
+    #: The ledger run by run; older rows become one per partition and day.
+    ledger_days: float = 0.0
+    #: Ids of what was removed. An older event that is not known is refused as `too_late`, so that it can't count twice.
+    tombstones_days: float = 0.0
+    #: Where `errata erase` writes down whom it erased: not where backups of the database go.
+    erasures_file: str = "var/erasures.jsonl"
+
+
+class Logs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What processes write to standard error (errata/command/logs.py)."""
+
+    #: `json` is one object a line, with time, level, logger, message, and trace where there is one.
+    format: Literal["text", "json"] = "text"
+    #: What Errata itself logs, at least; of its libraries it is always warnings.
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings; every process takes the part it needs."""
 
@@ -300,6 +339,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     intake: Intake = Intake()
     trainer: Trainer = Trainer()
     dashboard: Dashboard = Dashboard()
+    retention: Retention = Retention()
+    logs: Logs = Logs()
     models: dict[str, Model] = {}
 
 
@@ -404,6 +445,9 @@ def _check(settings: Settings) -> None:
     """Refuse combinations that would lose or expose data."""
     if settings.broker.partitions < 1:
         raise SettingsError("broker.partitions must be 1 or more")
+    for name in ("verify_share", "flood_share"):
+        if not 0 <= getattr(settings.worker, name) <= 1:
+            raise SettingsError(f"worker.{name} must be 0 to 1")
     if settings.broker.password and settings.broker.security_protocol != "SASL_SSL":
         raise SettingsError(
             "broker.password is set but broker.security_protocol is not SASL_SSL: "
@@ -418,6 +462,34 @@ def _check(settings: Settings) -> None:
                 f"models.{name}.mining: the shares must add up to more than 0 and less than 1"
             )
         _check_requirements(name, model.requirements)
+    _check_retention(settings)
+
+
+def _check_retention(settings: Settings) -> None:
+    """Refuse to remove what is still looked at, or to forget ids of what is not removed yet."""
+    kept = settings.retention
+    for name in ("predictions", "voc", "dead_letters", "ledger", "tombstones"):
+        days = getattr(kept, f"{name}_days")
+        if not 0 <= days < math.inf:
+            raise SettingsError(f"retention.{name}_days must be a number of days, or 0 to keep it for ever")
+    if kept.predictions_days:
+        looks_back: dict[str, float] = {"the pairing of what missed each other": 2 * DAY_SECONDS}
+        for name, model in settings.models.items():
+            looks_back[f"models.{name}.mining.lookback_seconds"] = model.mining.lookback_seconds
+            looks_back[f"models.{name}.detector.horizon_seconds"] = model.detector.horizon_seconds
+        what = max(looks_back, key=lambda each: looks_back[each])
+        if kept.predictions_days * DAY_SECONDS <= looks_back[what]:
+            raise SettingsError(
+                f"retention.predictions_days must be more than {looks_back[what] / DAY_SECONDS:g}, "
+                f"because {what} looks back as far"
+            )
+    for name in ("predictions", "voc"):
+        days = getattr(kept, f"{name}_days")
+        if kept.tombstones_days and days >= kept.tombstones_days:
+            raise SettingsError(
+                f"retention.tombstones_days must be more than retention.{name}_days: "
+                "ids have to be known for longer than what they belong to"
+            )
 
 
 def _check_requirements(model: str, requirements: Requirements) -> None:

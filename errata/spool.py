@@ -174,6 +174,47 @@ class Spool:
         os.close(file.descriptor)
 
 
+def sift(directory: Path, is_kept: Callable[[bytes], bool]) -> tuple[int, int]:
+    """Remove entries that are not to be kept from files without a living owner, and torn files that hold such.
+
+    Returns how many entries were removed, and how many files were left alone because a process owns them.
+    Raises OSError.
+    """
+    n_removed = n_owned = 0
+    for path in sorted(directory.glob(f"*{_SUFFIX}")):
+        file = _lock(path)
+        if file is None:
+            n_owned += path.exists()
+            continue
+        try:
+            n_removed += _sift_file(file, is_kept)
+        finally:
+            os.close(file.descriptor)
+    for path in sorted(directory.glob(f"*{_TORN_SUFFIX}")):
+        if not is_kept(path.read_bytes()):
+            path.unlink()
+            n_removed += 1
+    return n_removed, n_owned
+
+
+def _sift_file(file: _File, is_kept: Callable[[bytes], bool]) -> int:
+    entries = _read_entries(file, limit=2**31, limit_bytes=2**31)
+    kept = [entry for entry in entries if is_kept(entry)]
+    end = sum(_HEAD.size + len(entry) for entry in entries)
+    torn = os.pread(file.descriptor, file.n_bytes - end, end)
+    keeps_torn = not torn or is_kept(torn)
+    n_removed = len(entries) - len(kept) + (not keeps_torn)
+    if n_removed:
+        chunk = b"".join(_HEAD.pack(len(entry), zlib.crc32(entry)) + entry for entry in kept)
+        replacement = file.path.with_suffix(".sifted")
+        replacement.touch(0o600)
+        replacement.write_bytes(chunk + (torn if keeps_torn else b""))
+        with replacement.open("rb") as written:
+            os.fsync(written.fileno())
+        replacement.replace(file.path)
+    return n_removed
+
+
 def _lock(path: Path) -> _File | None:
     """Open and lock a file, or None when it has an owner or was removed meanwhile."""
     try:

@@ -25,7 +25,8 @@ FEEDBACK = "errata.feedback"
 VOC = "errata.voc"
 #: Written by Errata for its trainers: the runs to carry out. Key: the model.
 RETRAIN = "errata.retrain"
-#: Written by Errata for everyone: drift, a batch that is ready, a version that is released. Key: the model.
+#: Written by Errata for everyone: drift, a batch that is ready, a version that is released, a partition that is paused.
+#: Key: the model, or TOPIC/PARTITION.
 SIGNALS = "errata.signals"
 
 #: What Errata itself says: CloudEvents types of RETRAIN (a run is requested) and of SIGNALS (the others).
@@ -33,6 +34,7 @@ RUN_REQUESTED = "errata.run.requested.v1"
 DRIFT_NOTICED = "errata.drift.noticed.v1"
 BATCH_ORDERED = "errata.batch.ordered.v1"
 VERSION_RELEASED = "errata.version.released.v1"
+INTAKE_PAUSED = "errata.intake.paused.v1"
 
 #: What the stream worker reads. They have equal partition counts, so that a key has one number in all three.
 EVENT_TOPICS = (PREDICTIONS, FEEDBACK, VOC)
@@ -93,6 +95,15 @@ def read_topic_ids(broker: Broker, topics: tuple[str, ...], timeout_seconds: flo
     return {
         topic["name"]: _written(topic.get("topic_id")) for topic in described if topic.get("error_code") == 0
     }
+
+
+def read_partition_counts(
+    broker: Broker, topics: tuple[str, ...], timeout_seconds: float = 10.0
+) -> dict[str, int]:
+    """How many partitions each topic has that exists. Raises Unavailable when no broker answers."""
+    with _admin(broker, timeout_seconds) as admin:
+        described = admin.describe_topics(list(topics))
+    return {topic["name"]: len(topic["partitions"]) for topic in described if topic.get("error_code") == 0}
 
 
 def _accepts_connections(server: str, timeout_seconds: float) -> bool:

@@ -86,21 +86,22 @@ def read_audited_error(c: Connection, *, model: str, version: str, task: Task, s
     labelled = _read_labelled(c, latest, task)
     label_free = _estimate_without_labels(c, model, version, since_us, labelled)
     drawn = c.execute(
-        select(batch_items.c.inclusion, batch_items.c.labeled_us).where(
-            batch_items.c.batch_id == latest.id, batch_items.c.part == "audit"
-        )
+        select(batch_items.c.inclusion, predictions.c.id.is_not(None).label("is_here"))
+        .outerjoin(predictions, predictions.c.id == batch_items.c.prediction_id)
+        .where(batch_items.c.batch_id == latest.id, batch_items.c.part == "audit")
     ).all()
     why_not = _why_unknown(latest, drawn)
     if why_not:
         return AuditedError(why_not, batch_id=latest.id, label_free=label_free)
+    n_drawn = sum(row.is_here for row in drawn)
     audits = {each.prediction_id: each for each in labelled if each.part == "audit"}
     if not audits:
-        said = f"Labelers could not label any audit of batch {latest.id}: nothing is known."
-        return AuditedError(said, batch_id=latest.id, n_flagged=len(drawn), label_free=label_free)
+        said = f"No audit of batch {latest.id} is still here with a label: nothing is known."
+        return AuditedError(said, batch_id=latest.id, n_flagged=n_drawn, label_free=label_free)
     guess = _learn_guess([each for batch in earlier for each in _read_labelled(c, batch, task)])
-    # An audit without a label is taken for one that was not drawn.
-    probability = float(drawn[0].inclusion) * len(audits) / len(drawn)
-    return _estimate(c, latest, audits, probability, guess, len(drawn) - len(audits), label_free)
+    # An audit without a label is taken for one that was not drawn. What was removed is not spoken for.
+    probability = float(drawn[0].inclusion) * len(audits) / n_drawn
+    return _estimate(c, latest, audits, probability, guess, n_drawn - len(audits), label_free)
 
 
 def _why_unknown(batch: Batch, drawn: Sequence[Any]) -> str | None:

@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -124,6 +124,22 @@ def migrate(url: str, revision: str = "head") -> None:
         engine.dispose()
 
 
+def read_clock_us(url: str) -> int | None:
+    """What the clock of the database's machine says, in microseconds since 1970; None for SQLite, which has none.
+
+    Raises Unavailable.
+    """
+    if url.startswith("sqlite"):
+        return None
+    engine = _create_engine(url)
+    try:
+        with translated_errors(), engine.connect() as c:
+            told = c.scalar(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"))
+    finally:
+        engine.dispose()
+    return int(told) if told is not None else None
+
+
 def current_revision(url: str) -> str | None:
     """The revision of the tables in the database at `url`, or None where there are none."""
     engine = _create_engine(url)
@@ -147,6 +163,13 @@ def migration_config() -> Config:
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
     config.set_main_option("file_template", "%%(year)d_%%(month).2d_%%(day).2d_%%(rev)s_%%(slug)s")
     return config
+
+
+def lift_timeouts(c: Connection) -> None:
+    """Let the statements of this transaction take as long as they take, where they hold up nobody."""
+    if c.dialect.name == "postgresql":
+        c.execute(text("SET LOCAL statement_timeout = 0"))
+        c.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from storage.insertion import Columns
 from storage.json_text import to_text, to_text_or_none
 
 _NULL: Final = Raw(b"null")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -60,7 +60,7 @@ class Fact(Envelope, frozen=True, tag_field="type", gc=False):
     @property
     def time_us(self) -> int:
         """When it happened."""
-        return (self.time - _EPOCH) // _MICROSECOND
+        return (self.time - EPOCH) // _MICROSECOND
 
 
 class PredictionFact(Fact, frozen=True, tag=PREDICTION_V1, gc=False):
@@ -93,7 +93,7 @@ def fact_of(event: Event) -> AnyFact:
         "specversion": "1.0",
         "id": event.id,
         "source": event.source,
-        "time": _EPOCH + timedelta(microseconds=event.time_us),
+        "time": EPOCH + timedelta(microseconds=event.time_us),
     }
     fields = msgspec.structs.asdict(event.data)
     if isinstance(event.data, PredictionData):
@@ -189,7 +189,7 @@ def voc_columns(facts: Sequence[VocFact], now_us: int) -> Columns:
 
 def times_of(facts: Sequence[AnyFact]) -> list[int]:
     """When each happened, in microseconds since 1970."""
-    return [(fact.time - _EPOCH) // _MICROSECOND for fact in facts]
+    return [(fact.time - EPOCH) // _MICROSECOND for fact in facts]
 
 
 def _text_or_none(value: Raw) -> str | None:

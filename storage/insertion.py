@@ -44,21 +44,22 @@ def insert_new(c: Connection, table: Table, rows: Rows) -> None:
         _execute_insert(c, table, some, _ignore)
 
 
-def insert_unseen(c: Connection, table: Table, columns: Columns) -> set[str]:
-    """Insert those rows whose `id` is not in `table` yet, in the order of ids, and return these ids.
+def list_seen(c: Connection, table: Table, ids: Sequence[str]) -> set[str]:
+    """Those of `ids` that are in `table`."""
+    if not ids:
+        return set()
+    return set(c.scalars(select(as_text(c, table.c.id)).where(is_one_of(c, table.c.id, ids))))
 
-    No id may come twice in `columns`. Under PostgreSQL an id that another transaction is inserting is waited for,
-    and raises Malformed if that transaction commits: whoever tries again then sees it.
+
+def insert_by_id(c: Connection, table: Table, columns: Columns) -> None:
+    """Insert rows whose `id` is not in `table` yet, in the order of ids.
+
+    Under PostgreSQL an id that another transaction is inserting is waited for, and raises Malformed if that
+    transaction commits: whoever tries again then sees it.
     """
     ids = columns["id"]
-    seen = set(c.scalars(select(as_text(c, table.c.id)).where(is_one_of(c, table.c.id, ids))))
-    order = sorted(
-        (place for place, id_ in enumerate(ids) if id_ not in seen) if seen else range(len(ids)),
-        key=ids.__getitem__,
-    )
-    chosen = columns if order == list(range(len(ids))) else take(columns, order)
-    insert_columns(c, table, chosen)
-    return set(chosen["id"])
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    insert_columns(c, table, columns if order == list(range(len(ids))) else take(columns, order))
 
 
 def insert_columns(c: Connection, table: Table, columns: Columns) -> None:

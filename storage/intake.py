@@ -5,7 +5,8 @@ In the order of the locks that it takes (storage/locks.py), the transaction of `
 1. locks the partition's row in `intake_positions` and leaves out what is below its offset: a worker that lost
    the partition, or one that reads again after a crash, adds nothing;
 2. locks the shard, so that predictions and feedback of one partition number take turns and see each other;
-3. inserts the events whose ids are new, and lets only these count;
+3. inserts the events whose ids are new, and lets only these count; of those of an erased person it keeps
+   tombstones only (storage/erasures.py);
 4. pairs feedback with predictions, whichever came first, and moves the windows of the *predictions* by what
    changed (storage/pairing.py);
 5. stores dead letters and the row of the ledger, and advances the position.
@@ -19,17 +20,23 @@ said it.
 """
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from itertools import chain
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
+from msgspec.structs import replace as replace_fields
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, or_, select
 
 from errata.errors import Behind, Malformed, Stop
+from errata.events import Who
 from errata.settings import Model
 from quality.windows import minute_of, sum_predictions
 from storage.database import Database, savepoint
+from storage.erasures import blank_erased, read_erased
 from storage.facts import (
+    EPOCH,
     AnyFact,
     FeedbackFact,
     PredictionFact,
@@ -40,13 +47,14 @@ from storage.facts import (
     times_of,
     voc_columns,
 )
-from storage.insertion import Columns, insert_new, insert_unseen, list_keys, take
+from storage.insertion import Columns, insert_by_id, insert_new, is_one_of, list_keys, list_seen, take
 from storage.locks import lock_shard
 from storage.pairing import COUNTED, list_with_feedback, pair
 from storage.records import Applied, DeadLetter
 from storage.slices import Tagged, assign_slices, hour_of
 from storage.tables import (
     dead_letters,
+    erased_windows,
     feedback,
     intake_ledger,
     intake_positions,
@@ -54,6 +62,7 @@ from storage.tables import (
     predictions,
     voc,
 )
+from storage.tombstones import Kind, bury, find_tombstones, remove_events
 from storage.windows import SWEEP_SHARD, Addition, add_to_windows, number_places
 
 #: How long after its arrival a feedback is looked at by `sweep_orphans`: much longer than any transaction.
@@ -104,11 +113,14 @@ def apply(
     slice_values_per_hour: int,
     worker: str,
     now_us: int,
+    known_since_us: int = 0,
 ) -> Applied:
     """Store an arrival and all that follows from it in one transaction; return its row of the ledger.
 
     What was applied before is left out; if all of it was, every count is 0. Runs of a partition are a chain: what
     the broker no longer has (retention, compaction) lies within a run, never between two (streams/driver.py).
+    An event from before `known_since_us` whose id is not known becomes the dead letter `too_late`: its tombstone
+    may be forgotten (storage/retention.py).
 
     Raises Unavailable (nothing was stored: wait and apply the same arrival again), Stop (the topic was created
     anew, so that its offsets mean other records) and Behind (the database was restored: read from where it is).
@@ -121,10 +133,14 @@ def apply(
             return _account(arrival, n_new=0, dead=[])
         lock_shard(c, arrival.partition)
         known, dead = _refuse_unknown_models(arrival, models)
+        known, late = _refuse_late(c, arrival, known, known_since_us)
         n_new, refused = _store_or_refuse(
             c, arrival, known, _Circumstances(models, slice_values_per_hour, arrival.partition, now_us)
         )
-        dead = sorted([*arrival.dead, *dead, *refused], key=lambda letter: (letter.offset, letter.position))
+        dead = sorted(
+            [*arrival.dead, *dead, *late, *refused], key=lambda letter: (letter.offset, letter.position)
+        )
+        dead = blank_erased(c, dead)
         applied = _account(arrival, n_new=n_new, dead=dead)
         insert_new(c, dead_letters, [_dead_letter_row(letter, now_us) for letter in dead])
         c.execute(intake_ledger.insert().values(**asdict(applied), worker=worker, stored_us=now_us))
@@ -297,21 +313,121 @@ def _store_or_refuse(
 def _store(c: Connection, facts: Sequence[AnyFact], circumstances: _Circumstances) -> int:
     """Store events, of each id the first, and what follows from the new ones; return how many are new."""
     shard, now_us = circumstances.shard, circumstances.now_us
-    made = _of_kind(facts, PredictionFact)
-    given = _of_kind(facts, FeedbackFact)
-    said = _of_kind(facts, VocFact)
+    new = _list_new(c, facts)
+    made, given, said = new.made, new.given, new.said
     made_columns = _predictions(c, made, circumstances)
-    given_columns = feedback_columns(given, shard, now_us)
-    new_predictions = insert_unseen(c, predictions, made_columns)
-    new_feedback = insert_unseen(c, feedback, given_columns)
-    new_voc = insert_unseen(c, voc, voc_columns(said, now_us))
-    corrected = {
-        fact.data.prediction_id for fact in given if fact.id in new_feedback and fact.data.who.kind == COUNTED
-    }
-    waited_for = list_with_feedback(c, sorted(new_predictions))
+    additions = _count(made_columns)
+    if new.erased:
+        made_columns, counted_only = _split(made_columns, new.erased)
+        add_to_windows(c, shard, _count(counted_only), erased_windows)
+        _bury_erased(c, new, shard)
+        given = [fact for fact in given if fact.id not in new.erased]
+        said = [fact for fact in said if fact.id not in new.erased]
+    insert_by_id(c, predictions, made_columns)
+    insert_by_id(c, feedback, feedback_columns(given, shard, now_us))
+    insert_by_id(c, voc, voc_columns(said, now_us))
+    corrected = {fact.data.prediction_id for fact in given if fact.data.who.kind == COUNTED}
+    waited_for = list_with_feedback(c, sorted(made_columns["id"]))
     pairing = pair(c, circumstances.models, sorted(waited_for | corrected))
-    add_to_windows(c, shard, _count(made_columns, new_predictions) + pairing.additions)
-    return len(new_predictions) + len(new_feedback) + len(new_voc)
+    add_to_windows(c, shard, additions + pairing.additions)
+    return len(new.made) + len(new.given) + len(new.said)
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """The events that count now: predictions, feedback and VOC; of those in `erased` nothing else is kept."""
+
+    made: list[PredictionFact]
+    given: list[FeedbackFact]
+    said: list[VocFact]
+    erased: frozenset[str]
+
+
+def _list_new(c: Connection, facts: Sequence[AnyFact]) -> _New:
+    """The events that are neither stored nor have been, of each id the first."""
+    made = _leave_out_seen(c, predictions, _of_kind(facts, PredictionFact))
+    given = _leave_out_seen(c, feedback, _of_kind(facts, FeedbackFact))
+    said = _leave_out_seen(c, voc, _of_kind(facts, VocFact))
+    about = (fact.data.prediction_id for facts in (given, said) for fact in facts)
+    own = (fact.id for facts in (made, given, said) for fact in facts)
+    gone = find_tombstones(c, (id_ for id_ in chain(own, about) if id_ is not None))
+    if gone:
+        made = [fact for fact in made if ("prediction", fact.id) not in gone]
+        given = [fact for fact in given if ("feedback", fact.id) not in gone]
+        said = [fact for fact in said if ("voc", fact.id) not in gone]
+    erased_us = read_erased(c, _each_person(made, given, said))
+    given = _without_names(given, erased_us)
+    gone_ids = {id_ for (kind, id_), is_erased in gone.items() if kind == "prediction" and is_erased}
+    return _New(made, given, said, _find_erased(made, given, said, erased_us, gone_ids))
+
+
+def _each_person(
+    made: Sequence[PredictionFact], given: Sequence[FeedbackFact], said: Sequence[VocFact]
+) -> Iterator[str]:
+    """Everybody who is named: whose data it is, and who gave feedback."""
+    for named in ((fact.data.subject for fact in made), (fact.data.subject for fact in said)):
+        yield from (name for name in named if name is not None)
+    yield from (fact.data.who.id for fact in given if fact.data.who.id is not None)
+
+
+def _find_erased(
+    made: Sequence[PredictionFact],
+    given: Sequence[FeedbackFact],
+    said: Sequence[VocFact],
+    erased_us: Mapping[str, int],
+    gone_ids: set[str],
+) -> frozenset[str]:
+    """Ids of what an erased subject did before, and of what is about its predictions (`gone_ids` are known ones)."""
+    if not erased_us and not gone_ids:
+        return frozenset()
+    of_subject = {fact.id for fact in made if fact.time_us <= erased_us.get(fact.data.subject or "", -1)}
+    of_subject |= {fact.id for fact in said if fact.time_us <= erased_us.get(fact.data.subject or "", -1)}
+    predicted = gone_ids | {fact.id for fact in made if fact.id in of_subject}
+    about = {fact.id for fact in given if fact.data.prediction_id in predicted}
+    return frozenset(of_subject | about | {fact.id for fact in said if fact.data.prediction_id in predicted})
+
+
+def _without_names(given: list[FeedbackFact], erased_us: Mapping[str, int]) -> list[FeedbackFact]:
+    """Feedback, without saying who gave it where that person was erased after."""
+    if not erased_us:
+        return given
+    return [
+        replace_fields(fact, data=replace_fields(fact.data, who=Who(kind=fact.data.who.kind)))
+        if fact.time_us <= erased_us.get(fact.data.who.id or "", -1)
+        else fact
+        for fact in given
+    ]
+
+
+def _leave_out_seen(c: Connection, table: Table, facts: list[_FactT]) -> list[_FactT]:
+    seen = list_seen(c, table, [fact.id for fact in facts])
+    return [fact for fact in facts if fact.id not in seen] if seen else facts
+
+
+def _split(columns: Columns, erased: Collection[str]) -> tuple[Columns, Columns]:
+    """Rows of `predictions` that are kept, and those of erased ones."""
+    ids = columns["id"]
+    return (
+        take(columns, [place for place, id_ in enumerate(ids) if id_ not in erased]),
+        take(columns, [place for place, id_ in enumerate(ids) if id_ in erased]),
+    )
+
+
+def _bury_erased(c: Connection, new: _New, shard: int) -> None:
+    """Keep tombstones of erased events, and remove what was there about them before they came."""
+    groups: list[tuple[Kind, Sequence[AnyFact]]] = [
+        ("prediction", new.made),
+        ("feedback", new.given),
+        ("voc", new.said),
+    ]
+    for kind, facts in groups:
+        erased = [(fact.id, fact.time_us) for fact in facts if fact.id in new.erased]
+        bury(c, kind, erased, is_erased=True, remover=shard)
+    ids = sorted(fact.id for fact in new.made if fact.id in new.erased)
+    if ids:
+        about_feedback = is_one_of(c, feedback.c.prediction_id, ids)
+        remove_events(c, "feedback", about_feedback, is_erased=True, remover=shard)
+        remove_events(c, "voc", is_one_of(c, voc.c.prediction_id, ids), is_erased=True, remover=shard)
 
 
 def _of_kind(facts: Sequence[AnyFact], kind: type[_FactT]) -> list[_FactT]:
@@ -332,10 +448,8 @@ def _predictions(c: Connection, made: Sequence[PredictionFact], circumstances: _
     return prediction_columns(made, times_us, slices, circumstances.shard, circumstances.now_us)
 
 
-def _count(columns: Columns, new: Collection[str]) -> list[Addition]:
+def _count(columns: Columns) -> list[Addition]:
     """What new predictions add, and where."""
-    if len(new) < len(columns["id"]):
-        columns = take(columns, [place for place, id_ in enumerate(columns["id"]) if id_ in new])
     minutes_us = [minute_of(time_us) for time_us in columns["time_us"]]
     places, place_of = number_places(
         zip(columns["model"], columns["version"], minutes_us, columns["slices"], strict=True)
@@ -361,6 +475,32 @@ def _refuse_unknown_models(
         else:
             known.append(placed)
     return known, dead
+
+
+def _refuse_late(
+    c: Connection, arrival: Arrival, events: list[Placed], known_since_us: int
+) -> tuple[list[Placed], list[DeadLetter]]:
+    """The events that can be stored, and dead letters for those so old that they may have been forgotten."""
+    # Times are compared as they are decoded: nearly always none is too old.
+    known_since = EPOCH + timedelta(microseconds=known_since_us)
+    late = [placed for placed in events if placed[2].time < known_since]
+    if not late:
+        return events, []
+    new = _list_new(c, [fact for _, _, fact in late])
+    refused = {(type(fact), fact.id) for fact in (*new.made, *new.given, *new.said)}
+    detail = (
+        "it happened longer ago than retention.tombstones_days and its id is not known: if it is new, "
+        "set more days, restart the workers and replay it"
+    )
+    kept: list[Placed] = []
+    dead = []
+    for placed in events:
+        fact = placed[2]
+        if fact.time < known_since and (type(fact), fact.id) in refused:
+            dead.append(_dead_letter(arrival, placed, "too_late", detail))
+        else:
+            kept.append(placed)
+    return kept, dead
 
 
 def _tell_unknown(name: str, models: Mapping[str, Model]) -> str:

@@ -4,6 +4,8 @@ Times are whole microseconds since 1970 in UTC (`_us`), shares are whole parts p
 are exact, order-free and the same on SQLite and PostgreSQL. JSON is kept as the text that came over the wire.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -35,6 +37,35 @@ metadata = MetaData(
 def _id() -> TypeEngine[str]:
     """A UUID, as text in Python, native where the database has it."""
     return Uuid(as_uuid=False)
+
+
+def _window_columns() -> list[Column[Any]]:
+    """The columns of `windows`."""
+    return [
+        Column("model", String(128), primary_key=True),
+        Column("version", String(128), primary_key=True),
+        Column("slice", String(256), primary_key=True, comment="'all' or tag=value"),
+        Column("minute_us", BigInteger, primary_key=True, comment="start of the minute of the predictions"),
+        Column(
+            "shard", Integer, primary_key=True, comment="partition that wrote it; readers sum over shards"
+        ),
+        Column("n", BigInteger, nullable=False, comment="predictions"),
+        Column("n_edit", BigInteger, nullable=False),
+        Column("n_accept", BigInteger, nullable=False),
+        Column("n_reject", BigInteger, nullable=False),
+        Column("n_distance", BigInteger, nullable=False, comment="predictions with an edit distance"),
+        Column("distance_ppm", BigInteger, nullable=False, comment="sum of edit distances"),
+        Column(
+            "distance_ppm_squares",
+            BigInteger,
+            nullable=False,
+            comment="sum of distance * distance / 1,000,000",
+        ),
+        Column(
+            "served", LargeBinary, nullable=False, comment="histogram of latency_us (quality/histogram.py)"
+        ),
+        Column("shown", LargeBinary, nullable=False, comment="histogram of display_us"),
+    ]
 
 
 # --- What came in -------------------------------------------------------------------------------------------
@@ -132,27 +163,7 @@ voc = Table(
     Index(None, "prediction_id"),
 )
 
-windows = Table(
-    "windows",
-    metadata,
-    Column("model", String(128), primary_key=True),
-    Column("version", String(128), primary_key=True),
-    Column("slice", String(256), primary_key=True, comment="'all' or tag=value"),
-    Column("minute_us", BigInteger, primary_key=True, comment="start of the minute of the predictions"),
-    Column("shard", Integer, primary_key=True, comment="partition that wrote it; readers sum over shards"),
-    Column("n", BigInteger, nullable=False, comment="predictions"),
-    Column("n_edit", BigInteger, nullable=False),
-    Column("n_accept", BigInteger, nullable=False),
-    Column("n_reject", BigInteger, nullable=False),
-    Column("n_distance", BigInteger, nullable=False, comment="predictions with an edit distance"),
-    Column("distance_ppm", BigInteger, nullable=False, comment="sum of edit distances"),
-    Column(
-        "distance_ppm_squares", BigInteger, nullable=False, comment="sum of distance * distance / 1,000,000"
-    ),
-    Column("served", LargeBinary, nullable=False, comment="histogram of latency_us (quality/histogram.py)"),
-    Column("shown", LargeBinary, nullable=False, comment="histogram of display_us"),
-    Index(None, "minute_us"),
-)
+windows = Table("windows", metadata, *_window_columns(), Index(None, "minute_us"))
 
 slice_values = Table(
     "slice_values",
@@ -217,6 +228,33 @@ intake_ledger = Table(
     CheckConstraint("n = n_new + n_duplicate + n_dead", name="balance"),
 )
 
+intake_pauses = Table(
+    "intake_pauses",
+    metadata,
+    Column("topic", String(249), primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("reason", Text, nullable=False, comment="why it was paused: a sentence"),
+    Column("paused_us", BigInteger, nullable=False),
+    Column("resumed_us", BigInteger, nullable=True, comment="null while the partition is not read"),
+    Column(
+        "flooded_us",
+        BigInteger,
+        nullable=False,
+        comment="when dead letters were last above the limits; what was resumed stays so while it goes on",
+    ),
+)
+
+verify_rounds = Table(
+    "verify_rounds",
+    metadata,
+    Column("name", String(16), primary_key=True, comment="current: there is one"),
+    Column("place", Text, nullable=False, comment="JSON: where the round goes on (storage/verify_rounds.py)"),
+    Column("started_us", BigInteger, nullable=False),
+    Column("n_differences", BigInteger, nullable=False, comment="found in this round so far"),
+    Column("completed_us", BigInteger, nullable=True, comment="when the round before it came to its end"),
+    Column("n_differences_before", BigInteger, nullable=False, comment="found in the round before it"),
+)
+
 leases = Table(
     "leases",
     metadata,
@@ -238,6 +276,58 @@ outbox = Table(
     Column("stored_us", BigInteger, nullable=False),
     Column("sent_us", BigInteger, nullable=True, comment="null until the broker acknowledged it"),
     Index(None, "sent_us", "stored_us"),
+)
+
+# --- What is no longer kept ---------------------------------------------------------------------------------
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("id", _id(), primary_key=True, comment="of an event that was counted and is not stored any more"),
+    Column("kind", String(10), primary_key=True, comment="prediction, feedback or voc"),
+    Column("time_us", BigInteger, nullable=False, comment="when the event happened"),
+    Column("is_erased", Integer, nullable=False, comment="1 if a person was erased, 0 if it grew old"),
+    Index(None, "time_us"),
+)
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("kind", String(16), primary_key=True, comment="prediction, feedback, voc or dead_letter"),
+    Column("topic", String(249), primary_key=True, comment="of dead letters; empty for events"),
+    Column("partition", Integer, primary_key=True, comment="of dead letters; for events who removed them"),
+    Column("n", BigInteger, nullable=False, comment="counted in the ledger, and not stored any more"),
+    Column("n_forgotten", BigInteger, nullable=False, comment="those whose tombstone is not stored either"),
+)
+
+retained_since = Table(
+    "retained_since",
+    metadata,
+    Column("kind", String(16), primary_key=True, comment="prediction or ledger"),
+    Column("time_us", BigInteger, nullable=False, comment="what is older is removed, or is about to be"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column(
+        "hash", String(64), primary_key=True, comment="of the subject, keyed with the salt, in hexadecimal"
+    ),
+    Column("salt", String(32), nullable=False, comment="hexadecimal; the same for all of an installation"),
+    Column("erased_us", BigInteger, nullable=False, comment="what happened before does not come back"),
+)
+
+erasure_salts = Table(
+    "erasure_salts",
+    metadata,
+    Column("salt", String(32), primary_key=True, comment="each that is in `erasures`: hardly ever several"),
+)
+
+erased_windows = Table(
+    "erased_windows",
+    metadata,
+    *_window_columns(),
+    comment="what erased predictions count in `windows`, so that a recount still adds up",
 )
 
 # --- What we noticed ----------------------------------------------------------------------------------------

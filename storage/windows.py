@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, and_, func, select
+from sqlalchemy import Connection, RowMapping, Table, and_, func, select
 
 from errata.errors import Malformed, Stop
 from quality import histogram
@@ -60,12 +60,12 @@ def number_places(places: Iterable[tuple[str, str, int, str]]) -> tuple[list[Pla
     return [Place(*place) for place in numbers], numbered
 
 
-def add_to_windows(c: Connection, shard: int, additions: Iterable[Addition]) -> None:
+def add_to_windows(c: Connection, shard: int, additions: Iterable[Addition], table: Table = windows) -> None:
     """Add `additions` to the rows of `shard`. The caller holds the lock of the shard (storage/locks.py)."""
     sums = sum_additions(additions)
-    stored = _read_rows(c, shard, list(sums))
+    stored = _read_rows(c, table, shard, list(sums))
     rows = [_sum(_as_row(key, contribution), stored.get(key)) for key, contribution in sorted(sums.items())]
-    put_rows(c, windows, [{**row, "shard": shard} for row in rows])
+    put_rows(c, table, [{**row, "shard": shard} for row in rows])
 
 
 def sum_additions(additions: Iterable[Addition]) -> dict[WindowKey, Contribution]:
@@ -209,13 +209,15 @@ def _key_of(row: Any) -> WindowKey:
     return row["model"], row["version"], row["slice"], row["minute_us"]
 
 
-def _read_rows(c: Connection, shard: int, keys: Sequence[WindowKey]) -> dict[WindowKey, RowMapping]:
+def _read_rows(
+    c: Connection, table: Table, shard: int, keys: Sequence[WindowKey]
+) -> dict[WindowKey, RowMapping]:
     if not keys:
         return {}
-    columns = [windows.c[name] for name in _KEYS]
+    columns = [table.c[name] for name in _KEYS]
     listed = list_keys(c, columns, keys)
-    same = and_(windows.c.shard == shard, *(column == listed.c[column.name] for column in columns))
-    return {_key_of(row): row for row in c.execute(select(windows).join(listed, same)).mappings()}
+    same = and_(table.c.shard == shard, *(column == listed.c[column.name] for column in columns))
+    return {_key_of(row): row for row in c.execute(select(table).join(listed, same)).mappings()}
 
 
 def _sum(row: dict[str, Any], stored: RowMapping | None) -> dict[str, Any]:

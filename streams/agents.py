@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -30,7 +31,9 @@ _LOOK_SECONDS = 0.2
 
 T = TypeVar("T")
 
-StoreRun = Callable[[FetchedRun], None]
+#: Returns whether the partition of the run is to be paused from here on.
+StoreRun = Callable[[FetchedRun], bool]
+PausedPartitions = Callable[[], Collection[Partition]]
 StoredPositions = Callable[[Sequence[Partition]], Mapping[Partition, StoredPosition]]
 ReadTopicIds = Callable[[tuple[str, ...]], Mapping[str, str]]
 
@@ -39,6 +42,8 @@ class Outcome(Enum):
     """What became of a run that was to be stored."""
 
     STORED = auto()
+    #: It is stored, and the next ones of its partition are not to be read.
+    PAUSED = auto()
     GIVEN_UP = auto()
     #: The database is behind the run, as after a restore.
     BEHIND = auto()
@@ -58,14 +63,24 @@ class RunConsumer(Protocol):
     def run_behind(self, message: RunMessage) -> None:
         """Let go of a run that the database is behind of, and read again from where the database is."""
 
+    def start_anew(self) -> None:
+        """Read again from where the database is, but for what is paused there."""
+
 
 async def store_runs(events: AsyncIterator[Any], consumer: RunConsumer, storing: "Storing") -> None:
     """Store the run of each event, one after another. Never raises, because Faust would just go on."""
     async for event in events:
         message: RunMessage = event.message
+        if not message.entry.alive:
+            # It is read again: from another place, by another worker, or once its partition goes on.
+            consumer.run_given_up(message)
+            continue
         match await storing.store(message.run, is_draining=lambda: not consumer.flow_active):
             case Outcome.STORED:
                 consumer.run_stored(message)
+            case Outcome.PAUSED:
+                consumer.run_stored(message)
+                consumer.start_anew()
             case Outcome.GIVEN_UP:
                 consumer.run_given_up(message)
             case Outcome.BEHIND:
@@ -84,6 +99,7 @@ class Storing:
         self,
         store_run: StoreRun,
         stored_positions: StoredPositions,
+        paused_partitions: PausedPartitions,
         read_topic_ids: ReadTopicIds,
         *,
         drain_seconds: float,
@@ -95,6 +111,7 @@ class Storing:
     ) -> None:
         self._store_run = store_run
         self._stored_positions = stored_positions
+        self._paused_partitions = paused_partitions
         self._read_topic_ids = read_topic_ids
         #: One for all runs: each would otherwise have the whole time for itself, one after another.
         self._patience = _Patience(drain_seconds, monotonic)
@@ -139,8 +156,8 @@ class Storing:
             error = attempt.exception()
             if error is None:
                 self._note_available()
-                self._metrics.count_stored(run.topic, len(run.records), self._monotonic() - started)
-                return Outcome.STORED
+                self._metrics.count_stored(run, self._monotonic() - started)
+                return Outcome.PAUSED if attempt.result() else Outcome.STORED
             if isinstance(error, Behind):
                 logger.warning("reading again from where the database is: %s", error)
                 return Outcome.BEHIND
@@ -166,13 +183,18 @@ class Storing:
         self._note_available()
         return positions
 
+    async def read_paused(self) -> frozenset[Partition]:
+        """The partitions that are not to be read. Raises Unavailable."""
+        return await self._in_thread(lambda: frozenset(self._paused_partitions()))
+
     def close(self) -> None:
         """Let the thread end after what it does now."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _choose_positions(self, partitions: Sequence[Partition]) -> Positions:
         topic_ids = self._read_topic_ids(tuple(sorted({topic for topic, _ in partitions})))
-        return choose_positions(partitions, self._stored_positions(partitions), topic_ids)
+        positions = choose_positions(partitions, self._stored_positions(partitions), topic_ids)
+        return replace(positions, paused=frozenset(self._paused_partitions()))
 
     def _in_thread(self, act: Callable[[], T]) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._thread, act)
@@ -220,7 +242,7 @@ class _Patience:
         return self._monotonic() - self._draining_since >= self._seconds
 
 
-def _hear_error(attempt: "asyncio.Future[None]") -> None:
+def _hear_error(attempt: "asyncio.Future[bool]") -> None:
     """Take the outcome that nobody waits for, so that asyncio does not complain of it."""
     if not attempt.cancelled():
         attempt.exception()

@@ -23,8 +23,13 @@ class _App(faust.App):  # type: ignore[misc]
         """Do nothing: we have no tables, so there is nothing to put into directories."""
 
 
-def create_app(settings: Settings, storing: Storing, metrics: Metrics, progress: Progress) -> faust.App:
-    """Make the app: one agent for each topic of events, storing by `storing`."""
+def create_app(
+    settings: Settings, storing: Storing, metrics: Metrics, progress: Progress, reads: Progress
+) -> faust.App:
+    """Make the app: one agent for each topic of events, storing by `storing`.
+
+    `reads` is told whenever the broker has answered to a fetch, or none was needed.
+    """
     broker, worker = settings.broker, settings.worker
     app = _App(
         worker.group,
@@ -56,9 +61,12 @@ def create_app(settings: Settings, storing: Storing, metrics: Metrics, progress:
     app.transport = Transport(
         app,
         read_positions=storing.read_positions,
+        read_paused=storing.read_paused,
         bytes_in_flight=worker.bytes_in_flight,
         on_progress=progress.beat,
         on_bytes_in_flight=metrics.set_bytes_in_flight,
+        on_answer=reads.beat,
+        on_lags=metrics.set_lags,
     )
     for topic in EVENT_TOPICS:
         _add_agent(app, topic, storing)

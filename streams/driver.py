@@ -73,6 +73,8 @@ class Positions:
 
     next_offsets: Mapping[Partition, int | None]
     topic_ids: Mapping[str, str]
+    #: Partitions that are not to be read, whether or not they are ours.
+    paused: frozenset[Partition] = frozenset()
 
 
 def choose_positions(
@@ -139,6 +141,18 @@ _CONSUMER_OPTIONS = {
 
 #: After this time without a record everything is looked up again: a database may have been restored meanwhile.
 _QUIET_SECONDS = 30.0
+#: How often it is looked up whether a paused partition may go on.
+_PAUSED_SECONDS = 2.0
+#: How often it is looked up how far the topics reach.
+_MARKS_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the broker last said of a partition: its end, and when; None before it said anything."""
+
+    end: int | None
+    told_ms: int | None
 
 
 class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -163,12 +177,30 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
             self.drains += 1
         return records
 
-    async def move_to(self, positions: Mapping[Partition, int | None]) -> tuple[dict[Partition, int], int]:
-        """Read next from `positions`; return where each partition's chain starts, and `drains` at that time."""
-        moved: tuple[dict[Partition, int], int] = await self.call_thread(self._move_to, positions)
+    def read_marks(self) -> dict[Partition, Mark]:
+        """What is known of the partitions that are ours and not paused. Asks nobody."""
+        consumer = self._ensure_consumer()
+        try:
+            return {
+                (tp.topic, tp.partition): Mark(consumer.highwater(tp), consumer.last_poll_timestamp(tp))
+                for tp in consumer.assignment() - consumer.paused()
+            }
+        except (AssertionError, IllegalStateError, KeyError):  # Taken away while we looked.
+            return {}
+
+    async def move_to(
+        self, positions: Mapping[Partition, int | None], paused: Collection[Partition] = ()
+    ) -> tuple[dict[Partition, int], int]:
+        """Read next from `positions`; return where each partition's chain starts, and `drains` at that time.
+
+        Partitions in `paused` stay ours, but are not read.
+        """
+        moved: tuple[dict[Partition, int], int] = await self.call_thread(self._move_to, positions, paused)
         return moved
 
-    async def _move_to(self, positions: Mapping[Partition, int | None]) -> tuple[dict[Partition, int], int]:
+    async def _move_to(
+        self, positions: Mapping[Partition, int | None], paused: Collection[Partition]
+    ) -> tuple[dict[Partition, int], int]:
         consumer = self._ensure_consumer()
         beginnings = await consumer.beginning_offsets([aiokafka.TopicPartition(*each) for each in positions])
         chain = {}
@@ -183,6 +215,10 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         for partition, position in chain.items():
             tp = aiokafka.TopicPartition(*partition)
             consumer.seek(tp, max(position, beginnings[tp]))
+            if partition in paused:
+                consumer.pause(tp)
+            else:
+                consumer.resume(tp)
         return chain, self.drains
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
@@ -216,6 +252,11 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         #: The value of `_starts_asked` that the fetch position answers to; None while records are under way.
         self._started: int | None = None
         self._turn = 0
+        #: What is not read, as the database said when it was last asked, and when that was.
+        self._paused: frozenset[Partition] = frozenset()
+        self._paused_read = 0.0
+        self._marks_read = 0.0
+        self._told_ms = 0
         #: When a run was handed out or the positions were looked up for the last time.
         self._quiet_since = time.monotonic()
         self._has_room = asyncio.Event()
@@ -238,6 +279,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         fetched, active = await self._wait_next_records(timeout)
         if fetched:
             self._drains += 1
+        self._note_marks(has_records=bool(fetched))
         for tp in self._in_turn(fetched or {}):
             paused = active is not None and tp not in active and tp not in self._buffered_partitions
             if paused or not self._may_hand_out(asked, generation_id):
@@ -256,6 +298,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
             return False
         if not self.ledger.unfinished and time.monotonic() - self._quiet_since > _QUIET_SECONDS:
             self._starts_asked += 1
+        await self._look_whether_paused_may_go_on()
         asked = self._starts_asked
         if self._started != asked and await self._start_from_stored_positions():
             self._started = asked
@@ -311,6 +354,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         if self.ledger.unfinished_bytes < self.transport.bytes_in_flight:
             return True
         self._has_room.clear()
+        self.transport.on_answer()  # It is us who do not ask.
         try:
             await asyncio.wait_for(self._has_room.wait(), timeout)
         except TimeoutError:
@@ -324,7 +368,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
             return True
         try:
             positions = await self.transport.read_positions(assigned)
-            chain, drains = await self._thread.move_to(positions.next_offsets)
+            chain, drains = await self._thread.move_to(positions.next_offsets, positions.paused)
         except IllegalStateError:  # Taken away meanwhile: the next assignment asks for a new start.
             await self.sleep(0.1)
             return False
@@ -337,17 +381,54 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         self._next_offsets = chain
         self._untouched = {each for each, offset in positions.next_offsets.items() if offset is None}
         self._topic_ids = positions.topic_ids
+        self._paused, self._paused_read = positions.paused, time.monotonic()
         self._drains = drains
         self._quiet_since = time.monotonic()
         return True
+
+    async def _look_whether_paused_may_go_on(self) -> None:
+        """Ask for a new start when what is paused is no longer what it was."""
+        if not self._paused or time.monotonic() - self._paused_read < _PAUSED_SECONDS:
+            return
+        self._paused_read = time.monotonic()
+        try:
+            paused = await self.transport.read_paused()
+        except Unavailable:  # It is asked again, and storing says what is the matter.
+            return
+        if paused != self._paused:
+            self.start_anew()
+
+    def _note_marks(self, *, has_records: bool) -> None:
+        """Tell how far we are behind, and whether the broker answers at all."""
+        if has_records:
+            self.transport.on_answer()
+        if time.monotonic() - self._marks_read < _MARKS_SECONDS:
+            return
+        self._marks_read = time.monotonic()
+        marks = self._thread.read_marks()
+        told_ms = max((mark.told_ms or 0 for mark in marks.values()), default=None)
+        if told_ms is None or told_ms > self._told_ms:  # None: there is nothing that we would read.
+            self.transport.on_answer()
+            self._told_ms = told_ms or 0
+        self.transport.on_lags(
+            {
+                partition: max(0, mark.end - self._next_offsets[partition])
+                for partition, mark in marks.items()
+                if mark.end is not None and partition in self._next_offsets
+            }
+        )
+
+    def start_anew(self) -> None:
+        """Read everything again from where the database is, but for what is paused there."""
+        self._starts_asked += 1
+        self.ledger.forget()
 
     async def perform_seek(self) -> None:
         """Ask for a new start: before it fetches again, getmany moves to the stored positions.
 
         Called by Faust after every assignment, with a time limit that a database in trouble would exceed.
         """
-        self._starts_asked += 1
-        self.ledger.forget()
+        self.start_anew()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Let Faust wait for what agents are storing, commit that, and forget the rest."""
@@ -374,8 +455,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
     def run_behind(self, message: RunMessage) -> None:
         """Let go of a run that the database is behind of, and read everything again from where the database is."""
         if message.entry.alive:
-            self._starts_asked += 1
-            self.ledger.forget()
+            self.start_anew()
         self._release(message)
 
     def _release(self, message: RunMessage) -> None:
@@ -419,15 +499,21 @@ class Transport(faust_aiokafka.Transport):  # type: ignore[misc]
         app: faust.App,
         *,
         read_positions: Callable[[Collection[Partition]], Awaitable[Positions]],
+        read_paused: Callable[[], Awaitable[frozenset[Partition]]],
         bytes_in_flight: int,
         on_progress: Callable[[], None],
         on_bytes_in_flight: Callable[[int], None],
+        on_answer: Callable[[], None],
+        on_lags: Callable[[Mapping[Partition, int]], None],
     ) -> None:
         super().__init__(app.conf.broker_consumer, app)
         self.read_positions = read_positions
+        self.read_paused = read_paused
         self.bytes_in_flight = bytes_in_flight
         self.on_progress = on_progress
         self.on_bytes_in_flight = on_bytes_in_flight
+        self.on_answer = on_answer
+        self.on_lags = on_lags
 
 
 def _size_bytes(run: FetchedRun) -> int:
@@ -465,6 +551,11 @@ _PRIVATE_NAMES: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (faust_aiokafka.AIOKafkaConsumerThread, "call_thread", ("fun", "args", "kwargs")),
     (aiokafka.AIOKafkaConsumer, "seek", ("partition", "offset")),
     (aiokafka.AIOKafkaConsumer, "beginning_offsets", ("partitions",)),
+    (aiokafka.AIOKafkaConsumer, "pause", ("partitions",)),
+    (aiokafka.AIOKafkaConsumer, "resume", ("partitions",)),
+    (aiokafka.AIOKafkaConsumer, "paused", ()),
+    (aiokafka.AIOKafkaConsumer, "highwater", ("partition",)),
+    (aiokafka.AIOKafkaConsumer, "last_poll_timestamp", ("partition",)),
     (AIOKafkaFetcher, "fetched_records", ("partitions", "timeout", "max_records")),
 )
 _PRIVATE_ATTRIBUTES = (

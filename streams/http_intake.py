@@ -47,7 +47,7 @@ from errata.wire import (
 from streams.admission import Admission, NotAdmitted, Sender, TooMuch
 from streams.api_keys import KeyRing
 from streams.http_server import serving
-from streams.metrics import IntakeMetrics, MetricsServer
+from streams.metrics import Health, IntakeMetrics, MetricsServer
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def run_intake(settings: Settings, ring: KeyRing | None) -> None:
     if intake.metrics_port == 0:
         server.run()
         return
-    told = MetricsServer(intake.metrics_port, metrics.registry, lambda: True, intake.metrics_host)
+    told = MetricsServer(intake.metrics_port, metrics.registry, Health, intake.metrics_host)
     told.start()
     try:
         server.run()

@@ -1,7 +1,9 @@
 """What the worker and the HTTP intake tell Prometheus, and the small server that tells it."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import (
@@ -14,6 +16,10 @@ from prometheus_client import (
 )
 
 from errata.errors import Stop
+from storage.overview import Overview
+from storage.records import Applied
+from streams.driver import FetchedRun
+from streams.ledger import Partition
 
 
 class Metrics:
@@ -21,6 +27,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        #: What whoever asks for the health shall know besides.
+        self.remarks: Sequence[str] = ()
         self._records = Counter(
             "errata_records_consumed", "Records stored", ["topic"], registry=self.registry
         )
@@ -29,6 +37,30 @@ class Metrics:
             "Time of the transaction that stored a run of records",
             registry=self.registry,
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        )
+        self._events = Counter(
+            "errata_events",
+            "Events stored, by what became of them: new, duplicate or dead",
+            ["topic", "outcome"],
+            registry=self.registry,
+        )
+        self._event_age_seconds = Histogram(
+            "errata_event_age_seconds",
+            "Time from Kafka to the database: of the oldest record of each run, when it was stored",
+            ["topic"],
+            registry=self.registry,
+            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400),
+        )
+        self._lag = Gauge(
+            "errata_lag_records",
+            "Records of a partition that this worker has not read yet, as far as the broker has told",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
+        self._paused = Gauge(
+            "errata_paused_partitions",
+            "Partitions that are not read because dead letters flood them",
+            registry=self.registry,
         )
         self._given_up = Counter(
             "errata_fetched_runs_given_up",
@@ -46,11 +78,48 @@ class Metrics:
         self._timer_failures = Counter(
             "errata_timer_failures", "Timers that raised", ["timer"], registry=self.registry
         )
+        self._verify_differences = Gauge(
+            "errata_verify_differences",
+            "Differences between what was counted and the facts: in the last whole round, or in this one so far",
+            registry=self.registry,
+        )
+        self._verify_last_complete_seconds = Gauge(
+            "errata_verify_last_complete_seconds",
+            "When the last whole round of the continuous verification ended, in seconds since 1970",
+            registry=self.registry,
+        )
+        self._dead_letters = Gauge(
+            "errata_dead_letters", "Dead letters that are stored", ["reason"], registry=self.registry
+        )
+        self._orphans = Gauge(
+            "errata_orphans",
+            "Feedback whose prediction is not there, among the latest 10,000",
+            registry=self.registry,
+        )
+        self._join_ratio = Gauge(
+            "errata_join_ratio",
+            "Share of the latest 10,000 feedback whose prediction is there",
+            registry=self.registry,
+        )
 
-    def count_stored(self, topic: str, records: int, seconds: float) -> None:
+    def count_stored(self, run: FetchedRun, seconds: float, now: Callable[[], float] = time.time) -> None:
         """Count a run that was stored, with the time of its last attempt."""
-        self._records.labels(topic).inc(records)
+        self._records.labels(run.topic).inc(len(run.records))
         self._storing_seconds.observe(seconds)
+        oldest_ms = min(record.timestamp_ms for record in run.records)
+        self._event_age_seconds.labels(run.topic).observe(max(0.0, now() - oldest_ms / 1000))
+
+    def count_events(self, applied: Applied) -> None:
+        """Count what became of the events of a run."""
+        outcomes = {"new": applied.n_new, "duplicate": applied.n_duplicate, "dead": applied.n_dead}
+        for outcome, n in outcomes.items():
+            self._events.labels(applied.topic, outcome).inc(n)
+
+    def set_lags(self, lags: Mapping[Partition, int]) -> None:
+        """Note how far behind each partition is that is ours; others are somebody else's to tell."""
+        self._lag.clear()
+        for (topic, partition), n_records in lags.items():
+            self._lag.labels(topic, str(partition)).set(n_records)
 
     def count_given_up(self) -> None:
         """Count a run that was let go without being stored."""
@@ -59,6 +128,19 @@ class Metrics:
     def count_timer_failure(self, timer: str) -> None:
         """Count a timer that raised."""
         self._timer_failures.labels(timer).inc()
+
+    def set_overview(self, overview: Overview) -> None:
+        """Note what the database knows of the installation."""
+        current = overview.round
+        if current is not None:
+            self._verify_differences.set(max(current.n_differences, current.n_differences_before))
+            self._verify_last_complete_seconds.set((current.completed_us or 0) / 1_000_000)
+        self._paused.set(len(overview.paused))
+        self.remarks = [pause.reason for pause in overview.paused]
+        for reason, n in overview.dead_letters.items():
+            self._dead_letters.labels(reason).set(n)
+        self._orphans.set(overview.n_feedback - overview.n_joined)
+        self._join_ratio.set(overview.n_joined / overview.n_feedback if overview.n_feedback else 1.0)
 
     def set_unavailable_seconds(self, seconds: float) -> None:
         """Note how long the database has been unavailable."""
@@ -93,6 +175,14 @@ class IntakeMetrics:
         self._events.inc(n)
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is wrong with a process, in a sentence, or None; and what else whoever asks should know."""
+
+    trouble: str | None = None
+    remarks: Sequence[str] = ()
+
+
 class MetricsServer:
     """Answers `/metrics`, and `/healthz` with 200 or 503, on `host`. Raises Stop if the port is taken."""
 
@@ -100,7 +190,7 @@ class MetricsServer:
         self,
         port: int,
         registry: CollectorRegistry,
-        is_healthy: Callable[[], bool],
+        tell_health: Callable[[], Health],
         host: str = "127.0.0.1",
     ) -> None:
         class Answer(BaseHTTPRequestHandler):
@@ -108,10 +198,9 @@ class MetricsServer:
                 if self.path == "/metrics":
                     self._send(200, CONTENT_TYPE_LATEST, generate_latest(registry))
                 elif self.path == "/healthz":
-                    healthy = is_healthy()
-                    self._send(
-                        200 if healthy else 503, "text/plain", b"ok\n" if healthy else b"no progress\n"
-                    )
+                    health = tell_health()
+                    lines = [health.trouble or "ok", *health.remarks]
+                    self._send(503 if health.trouble else 200, "text/plain", "\n".join([*lines, ""]).encode())
                 else:
                     self._send(404, "text/plain", b"there are /metrics and /healthz\n")
 

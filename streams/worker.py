@@ -17,11 +17,12 @@ import faust
 
 from errata.errors import Unavailable
 from errata.settings import Settings
+from errata.settings import Worker as WorkerSettings
 from errata.topics import ensure_topics, read_topic_ids
-from streams.agents import EXIT_BROKEN, StoredPositions, StoreRun, Storing
+from streams.agents import EXIT_BROKEN, PausedPartitions, StoredPositions, StoreRun, Storing
 from streams.app import create_app
 from streams.driver import check_private_names
-from streams.metrics import Metrics, MetricsServer
+from streams.metrics import Health, Metrics, MetricsServer
 from streams.progress import Progress, Watchdog
 from streams.timers import Timer, Timers
 
@@ -40,26 +41,30 @@ def run_worker(
     *,
     store_run: StoreRun,
     stored_positions: StoredPositions,
+    paused_partitions: PausedPartitions,
     timers: Sequence[Timer],
+    metrics: Metrics,
     end_process: Callable[[int], Any] = os._exit,
 ) -> int:
     """Store events until SIGTERM or SIGINT; return the exit status.
 
     `store_run` is called in one thread, with one run at a time; it commits the run together with the
     partition's position, raises Unavailable to be called again, and anything else to end the process.
-    `stored_positions` is called in the same thread. `timers` run in a second thread. Must be called in the
-    main thread, which handles signals. Raises Stop when the worker can't start at all.
+    It returns whether its partition is to be paused; `paused_partitions` says what is not to be read.
+    `stored_positions` and `paused_partitions` are called in the same thread. `timers` run in a second thread.
+    `metrics` are served. Must be called in the main thread, which handles signals. Raises Stop when the worker can't
+    start at all.
     """
     check_private_names()
     _collect_garbage_seldom()
-    metrics, progress = Metrics(), Progress()
+    progress, reads = Progress(), Progress()
     stalled_seconds = settings.worker.watchdog_seconds
     with ExitStack() as running:
         if settings.worker.metrics_port > 0:
             server = MetricsServer(
                 settings.worker.metrics_port,
                 metrics.registry,
-                lambda: progress.silent_seconds() < stalled_seconds,
+                partial(_tell_health, settings.worker, metrics, progress, reads),
                 settings.worker.metrics_host,
             )
             server.start()
@@ -69,6 +74,7 @@ def run_worker(
         storing = Storing(
             store_run,
             stored_positions,
+            paused_partitions,
             partial(read_topic_ids, settings.broker),
             drain_seconds=settings.worker.drain_seconds,
             metrics=metrics,
@@ -82,7 +88,18 @@ def run_worker(
         clockwork = Timers(timers, metrics)
         clockwork.start()
         running.callback(clockwork.stop, settings.worker.drain_seconds)
-        return _run_app(settings, storing, metrics, progress, end_process)
+        reads.beat()
+        return _run_app(settings, storing, metrics, progress, reads, end_process)
+
+
+def _tell_health(worker: WorkerSettings, metrics: Metrics, progress: Progress, reads: Progress) -> Health:
+    """Whether a worker does well, what is wrong with it in a sentence, and which partitions are paused."""
+    trouble = None
+    if (silent_seconds := progress.silent_seconds()) > worker.watchdog_seconds:
+        trouble = f"no progress for {silent_seconds:.0f} s"
+    elif (silent_seconds := reads.silent_seconds()) > worker.reads_stalled_seconds:
+        trouble = f"reads stall: the broker has not answered to a fetch for {silent_seconds:.0f} s"
+    return Health(trouble, metrics.remarks)
 
 
 def _collect_garbage_seldom() -> None:
@@ -128,11 +145,12 @@ def _run_app(
     storing: Storing,
     metrics: Metrics,
     progress: Progress,
+    reads: Progress,
     end_process: Callable[[int], Any],
 ) -> int:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    app = create_app(settings, storing, metrics, progress)
+    app = create_app(settings, storing, metrics, progress, reads)
     worker = _Worker(
         app,
         loop=loop,

@@ -133,11 +133,12 @@ def _run_worker(start: Start) -> int:
     run_worker = streams.worker.run_worker
     skew_us = int(start.life.skew_seconds * 1_000_000)
 
-    def run_watched(settings: Settings, *, store_run: Callable[[Any], None], **kwargs: Any) -> int:
-        def store_and_perhaps_die(run: Any) -> None:
+    def run_watched(settings: Settings, *, store_run: Callable[[Any], bool], **kwargs: Any) -> int:
+        def store_and_perhaps_die(run: Any) -> bool:
             with failpoints.within("store"):
-                store_run(run)
+                is_to_pause = store_run(run)
             failpoints.reach("store: after commit")
+            return is_to_pause
 
         return run_worker(settings, store_run=store_and_perhaps_die, **kwargs)
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from errata.command import ask, batch, dead_letters, examples, keys, release, retrain, serve, voc
+from errata.command import ask, batch, dead_letters, erase, examples, keys, release, retrain, serve, voc
 from errata.command.session import Session
 from errata.errors import ErrataError, Unavailable
 from errata.redaction import Redaction
@@ -47,6 +47,7 @@ def build(redaction: Redaction) -> typer.Typer:
     serve.add_to(app)
     ask.add_to(app)
     retrain.add_to(app)
+    erase.add_to(app)
     app.add_typer(dead_letters.build(), name="dead-letters")
     app.add_typer(voc.build(), name="voc")
     app.add_typer(batch.build(), name="batch")

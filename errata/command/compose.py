@@ -8,33 +8,61 @@ from errata.settings import Settings
 
 
 def run_composed_worker(settings: Settings) -> int:
-    """Run a stream worker that stores events, watches for drift, orders batches and sends signals."""
+    """Run a stream worker that stores events, watches for drift, orders batches, sends signals and removes the old."""
     from errata.identity import new_id
     from labeling.orders import collect
     from storage.database import open_database
     from storage.intake import apply, stored_positions, sweep_orphans
     from storage.leases import take_lease
+    from storage.overview import read_overview
+    from storage.pauses import list_paused, pause_flooded
+    from storage.retention import known_since, remove_old
+    from storage.verify_rounds import verify_next
     from streams.decoding import decode_run
     from streams.driver import FetchedRun
+    from streams.flood import Floods
+    from streams.metrics import Metrics
     from streams.outbox import OutboxSender
     from streams.timers import Timer
+    from streams.verifying import Verifying
     from streams.watching import watch
     from streams.worker import run_worker
 
     database = open_database(settings.database.url)
     holder = holder_name()
     sender = OutboxSender(settings.broker)
+    metrics = Metrics()
+    worker = settings.worker
+    floods = Floods(
+        share=worker.flood_share, dead_letters=worker.flood_dead_letters, seconds=worker.flood_seconds
+    )
 
-    def store_run(run: FetchedRun) -> None:
+    def store_run(run: FetchedRun) -> bool:
         arrival = decode_run(run, now_us())
-        apply(
+        applied = apply(
             database,
             arrival,
             models=settings.models,
-            slice_values_per_hour=settings.worker.slice_values_per_hour,
+            slice_values_per_hour=worker.slice_values_per_hour,
             worker=holder,
             now_us=now_us(),
+            known_since_us=known_since(settings.retention, now_us()),
         )
+        metrics.count_events(applied)
+        flood = floods.note((run.topic, run.partition), applied.n, applied.n_dead, now_us())
+        return flood is not None and pause_flooded(
+            database,
+            *flood.partition,
+            n=flood.n,
+            n_dead=flood.n_dead,
+            span_us=int(worker.flood_seconds * 1_000_000),
+            now_us=now_us(),
+            new_id=new_id,
+        )
+
+    def paused() -> list[tuple[str, int]]:
+        with database.read() as connection:
+            return [(each.topic, each.partition) for each in list_paused(connection)]
 
     def positions(topic_partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, str]]:
         return stored_positions(database, topic_partitions)
@@ -50,18 +78,30 @@ def run_composed_worker(settings: Settings) -> int:
 
         return Timer(name, every_seconds, run_if_leased)
 
-    second = settings.worker.timer_seconds
+    def overlook() -> None:
+        with database.read() as connection:
+            metrics.set_overview(read_overview(connection))
+
+    second, share = worker.timer_seconds, worker.verify_share
+    verifying = Verifying(lambda now: verify_next(database, settings.models, now), share=share, now_us=now_us)
+    verification = [once("verify", second, verifying.take_turn)] if share > 0 else []
     try:
         return run_worker(
             settings,
             store_run=store_run,
             stored_positions=positions,
+            paused_partitions=paused,
             timers=[
                 once("watch", second, lambda: watch(database, settings, now_us(), new_id)),
                 once("collect", second, lambda: collect(database, settings, now_us(), new_id)),
                 once("send", second, lambda: sender.send_unsent(database, now_us)),
                 once("pair", 30 * second, lambda: sweep_orphans(database, settings.models, now_us())),
+                once("retain", 10 * second, lambda: remove_old(database, settings.retention, now_us())),
+                *verification,
+                # Not by one worker alone: Prometheus may ask any of them.
+                Timer("overlook", 5 * second, overlook),
             ],
+            metrics=metrics,
         )
     finally:
         sender.close()

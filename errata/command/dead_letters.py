@@ -1,4 +1,4 @@
-"""`errata dead-letters list | show | replay`: records and events that could not be used."""
+"""`errata dead-letters list | show | replay | resume`: what could not be used."""
 
 import re
 import sys
@@ -20,6 +20,7 @@ def build() -> typer.Typer:
     app.command("list")(list_dead_letters)
     app.command("show")(show)
     app.command("replay")(replay)
+    app.command("resume")(resume)
     return app
 
 
@@ -75,6 +76,36 @@ def replay(
     with session.database() as database:
         done = replay_dead_letters(session.settings, database, reason=reason, limit=limit, now_us=now_us())
     sys.stdout.write(f"{done.sent} dead letters sent again, {done.kept} can't be used yet and stay\n")
+
+
+def resume(
+    context: typer.Context,
+    partition: Annotated[
+        str | None, typer.Argument(help="TOPIC/PARTITION; all that are paused unless given.")
+    ] = None,
+) -> None:
+    """Let partitions go on that were paused because of a flood of dead letters.
+
+    What still cannot be used becomes a dead letter, and the partition is not paused again before the flood is over.
+
+    Example: errata dead-letters resume errata.predictions/3
+    """
+    from storage.pauses import resume as resume_paused
+
+    where = None if partition is None else _split_partition(partition)
+    with session_of(context).database() as database:
+        resumed = resume_paused(database, now_us(), where=where)
+    for pause in resumed:
+        sys.stdout.write(f"{pause.topic}/{pause.partition} goes on\n")
+    if not resumed:
+        sys.stdout.write("no partition is paused\n")
+
+
+def _split_partition(where: str) -> tuple[str, int]:
+    place = re.fullmatch(r"([^/]+)/([0-9]{1,9})", where)
+    if place is None:
+        raise typer.BadParameter(f"{where} is not TOPIC/PARTITION")
+    return place[1], int(place[2])
 
 
 def split_where(where: str) -> tuple[str, int, int, int]:

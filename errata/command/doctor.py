@@ -1,12 +1,19 @@
 """What `errata doctor` looks at: each finding says what is wrong and how to mend it."""
 
 import os
+import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from errata.errors import ErrataError
 from errata.settings import Settings
-from errata.topics import TOPICS, read_topic_ids
+from errata.topics import EVENT_TOPICS, TOPICS, read_partition_counts, read_topic_ids
+from errata.wire import format_time
+
+_TOLERATED_SKEW_US: Final = 2_000_000
+_LEAST_BYTES: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +27,16 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Check everything a process needs; never raises for something that is wrong."""
-    return [_models(settings), _database(settings), _broker(settings), _artifacts(settings)]
+    database = _database(settings)
+    return [
+        _models(settings),
+        database,
+        *([_clock(settings), _intake(settings)] if database.ok else []),
+        _broker(settings),
+        _driver(),
+        _artifacts(settings),
+        _disk(settings),
+    ]
 
 
 def _models(settings: Settings) -> Finding:
@@ -55,7 +71,100 @@ def _broker(settings: Settings) -> Finding:
         return Finding(
             "broker", False, f"topics missing: {', '.join(missing)}; start errata worker, which makes them"
         )
-    return Finding("broker", True, f"{settings.broker.bootstrap}, {len(found)} topics")
+    return _partitions(settings)
+
+
+def _partitions(settings: Settings) -> Finding:
+    try:
+        counts = read_partition_counts(settings.broker, EVENT_TOPICS, timeout_seconds=5.0)
+    except ErrataError as error:
+        return Finding("broker", False, f"{error}: check broker.bootstrap and that the broker runs")
+    told = ", ".join(f"{topic} {counts[topic]}" for topic in sorted(counts))
+    if len(set(counts.values())) > 1:
+        return Finding(
+            "broker",
+            False,
+            f"topics differ in partitions ({told}): feedback would lie in other partitions than its predictions; "
+            "add partitions to the smaller ones",
+        )
+    return Finding("broker", True, f"{settings.broker.bootstrap}, partitions: {told}")
+
+
+def _clock(settings: Settings) -> Finding:
+    """Windows, leases and retention compare our clock with times that others have written."""
+    from storage.database import read_clock_us
+
+    before_us = time.time_ns() // 1000
+    try:
+        told_us = read_clock_us(settings.database.url)
+    except ErrataError as error:
+        return Finding("clock", False, f"{error}: check database.url and that the server runs")
+    after_us = time.time_ns() // 1000
+    if told_us is None:
+        return Finding("clock", True, "the database has that of this machine")
+    skew_us = max(told_us - after_us, before_us - told_us, 0)
+    if skew_us > _TOLERATED_SKEW_US:
+        return Finding(
+            "clock",
+            False,
+            f"it differs from the database's by {skew_us / 1e6:.1f} s: run NTP on both machines",
+        )
+    return Finding("clock", True, "it agrees with the database's")
+
+
+def _intake(settings: Settings) -> Finding:
+    from storage.database import open_database
+    from storage.overview import read_overview
+
+    database = open_database(settings.database.url)
+    try:
+        with database.read() as connection:
+            overview = read_overview(connection)
+    except ErrataError as error:
+        return Finding("intake", False, f"{error}: check database.url and that the server runs")
+    finally:
+        database.close()
+    if overview.paused:
+        return Finding("intake", False, " ".join(pause.reason for pause in overview.paused))
+    if overview.round is None:
+        return Finding("intake", True, "no worker has verified anything yet")
+    n_differences = max(overview.round.n_differences, overview.round.n_differences_before)
+    if n_differences:
+        return Finding(
+            "intake", False, f"{n_differences} differences between counts and facts: run errata verify"
+        )
+    completed_us = overview.round.completed_us
+    told = "under way" if completed_us is None else f"complete at {format_time(completed_us)}"
+    return Finding("intake", True, f"no partition is paused; verification {told}, no difference")
+
+
+def _driver() -> Finding:
+    try:
+        from streams.driver import check_private_names
+    except ModuleNotFoundError as error:
+        return Finding("driver", True, f"{error.name} is not installed here: workers need errata[worker]")
+    try:
+        check_private_names()
+    except ErrataError as error:
+        return Finding("driver", False, f"{error}: install the versions that pyproject.toml names")
+    return Finding("driver", True, "Faust and aiokafka have what it relies on")
+
+
+def _disk(settings: Settings) -> Finding:
+    """Whether there is room where this machine's files grow."""
+    places = {Path(settings.artifacts.directory), Path(settings.retention.erasures_file)}
+    if settings.database.url.startswith("sqlite:///"):
+        places.add(Path(settings.database.url.removeprefix("sqlite:///")))
+    free = {}
+    for place in places:
+        existing = next(parent for parent in (place, *place.resolve().parents) if parent.exists())
+        free[str(place)] = shutil.disk_usage(existing).free
+    scarce = [
+        f"{name} ({bytes_ / 1e9:.1f} GB)" for name, bytes_ in sorted(free.items()) if bytes_ < _LEAST_BYTES
+    ]
+    if scarce:
+        return Finding("disk", False, f"little room is left for {', '.join(scarce)}: make room")
+    return Finding("disk", True, f"{min(free.values()) / 1e9:.0f} GB are free")
 
 
 def _artifacts(settings: Settings) -> Finding:

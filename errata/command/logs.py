@@ -1,9 +1,12 @@
 """How processes log: one line per event on standard error, which whoever started the process collects."""
 
+import json
 import logging
 import threading
 
 from errata.redaction import Redaction
+from errata.settings import Logs
+from errata.wire import format_time
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
@@ -17,16 +20,32 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
         return self._redaction.hide(super().format(record))
 
 
-def configure_logging(redaction: Redaction) -> None:
-    """Log what Errata says from INFO, what its libraries say from WARNING, and what ends a thread."""
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S%z",
-        handlers=[_Handler(redaction)],
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line, in ASCII, so that nothing that is logged can break a line or a collector."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": format_time(round(record.created * 1_000_000)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["trace"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
+
+
+def configure_logging(logs: Logs, redaction: Redaction) -> None:
+    """Log what Errata says from `logs.level`, what its libraries say from WARNING, and what ends a thread."""
+    handler = _Handler(redaction)
+    handler.setFormatter(
+        _JsonFormatter()
+        if logs.format == "json"
+        else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z")
     )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for room in ("errata", "streams", "storage", "labeling", "retrain"):
-        logging.getLogger(room).setLevel(logging.INFO)
+        logging.getLogger(room).setLevel(logs.level.upper())
     threading.excepthook = _log_end_of_thread
 
 

@@ -58,8 +58,8 @@ def replay_dead_letters(
 ) -> Replay:
     """Send the oldest dead letters that can be used by now, at most `limit`, and mark them.
 
-    What is still broken, of an unknown model or of the future is not sent: it would only come back as another dead
-    letter. Each goes to the topic it came from.
+    What is still broken, of an unknown model, of the future or too old is not sent: it would only come back as
+    another dead letter. Each goes to the topic it came from.
     """
     from storage.dead_letters import mark_replayed, read_waiting
 
@@ -85,8 +85,10 @@ def replay_dead_letters(
 
 
 def _can_be_used(decoded: Decoded, settings: Settings, now_us: int) -> bool:
+    from storage.retention import known_since
+
     return any(
-        event.time_us <= now_us
+        known_since(settings.retention, now_us) <= event.time_us <= now_us
         and not (isinstance(event.data, PredictionData) and event.data.model not in settings.models)
         for _position, event in decoded.events
     )

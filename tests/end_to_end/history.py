@@ -133,6 +133,9 @@ class Storing:
             partitions, stored_positions(self._db, partitions), dict.fromkeys(TOPICS, self._log.topic_id)
         )
 
+    async def read_paused(self) -> frozenset[Partition]:
+        return frozenset()
+
 
 class IntakeHistory(RuleBasedStateMachine):
     """Two workers with one database."""

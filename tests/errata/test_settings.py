@@ -67,6 +67,35 @@ def test_a_wrong_setting_is_named_with_its_fix(tmp_path, text, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("voc_days = -1", "retention.voc_days must be a number of days, or 0"),
+        ("ledger_days = inf", "retention.ledger_days must be a number of days, or 0"),
+        (
+            "predictions_days = 2",
+            "retention.predictions_days must be more than 2, because the pairing of what missed each other",
+        ),
+        (
+            "predictions_days = 7\n[models.x]",
+            "retention.predictions_days must be more than 7, because models.x.mining.lookback_seconds",
+        ),
+        (
+            "predictions_days = 30\n[models.x.detector]\nhorizon_seconds = 2592000",
+            "more than 30, because models.x.detector.horizon_seconds looks back as far",
+        ),
+        (
+            "voc_days = 90\ntombstones_days = 90",
+            "retention.tombstones_days must be more than retention.voc_days",
+        ),
+    ],
+)
+def test_nothing_is_removed_that_is_still_needed(tmp_path, text, said):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(written(tmp_path, f"[retention]\n{text}"), {})
+    assert said in str(caught.value)
+
+
 def test_an_unknown_environment_variable_is_an_error_too():
     with pytest.raises(SettingsError, match=r"did you mean worker\.batch_records"):
         load_settings(None, {"ERRATA_WORKER__BATCH_RECORD": "5"})

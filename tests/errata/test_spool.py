@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errata.spool import Spool
+from errata.spool import Spool, sift
 
 EVERYTHING = {"limit": 10_000, "limit_bytes": 10**9}
 
@@ -171,7 +171,7 @@ def test_a_full_disk_is_an_error_that_leaves_the_spool_whole(open_spool, monkeyp
 WRITER = """
 import sys
 from pathlib import Path
-from errata.spool import Spool
+from errata.spool import Spool, sift
 spool = Spool(Path(sys.argv[1]), file_bytes=1000)
 for number in range(10**9):
     spool.append([b"%d" % number])
@@ -192,3 +192,33 @@ def test_a_process_killed_in_the_middle_loses_nothing_that_it_appended(tmp_path)
     spool.close()
     assert found[:said] == [b"%d" % number for number in range(said)]
     assert len(found) - said in (0, 1)
+
+
+def test_what_is_not_to_be_kept_is_removed_from_files_without_an_owner(tmp_path, open_spool):
+    left = Spool(tmp_path, file_bytes=10)
+    left.append([b"one", b"a secret"])
+    left.append([b"two"])
+    left.close()
+    (tmp_path / "1.torn").write_bytes(b"half a secre")
+    (tmp_path / "2.torn").write_bytes(b"half a word")
+    assert sift(tmp_path, lambda entry: b"secre" not in entry) == (2, 0)
+    assert not (tmp_path / "1.torn").exists()
+    assert (tmp_path / "2.torn").exists()
+    assert drain(open_spool()) == [b"one", b"two"]
+
+
+def test_what_a_kill_cut_off_is_removed_with_its_file(tmp_path):
+    left = Spool(tmp_path)
+    left.append([b"one", b"a secret"])
+    left.close()
+    (file,) = tmp_path.glob("*.spool")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert sift(tmp_path, lambda entry: b"secre" not in entry) == (1, 0)
+    assert b"secre" not in file.read_bytes()
+
+
+def test_files_of_a_living_process_are_left_alone(tmp_path, open_spool):
+    living = open_spool()
+    living.append([b"a secret"])
+    assert sift(tmp_path, lambda entry: False) == (0, 1)
+    assert drain(living) == [b"a secret"]

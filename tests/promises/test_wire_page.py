@@ -74,7 +74,7 @@ def test_every_reason_is_told() -> None:
     told = re.findall(r"^\| `(\w+)` \|", section("What cannot be used"), re.MULTILINE)
     assert wire.__doc__ is not None
     of_the_wire = re.findall(r"^    (\w+_\w+) ", wire.__doc__, re.MULTILINE)
-    assert told == [*of_the_wire, "future_time", "unknown_model", "database_refused"]
+    assert told == [*of_the_wire, "future_time", "unknown_model", "too_late", "database_refused"]
 
 
 @pytest.mark.parametrize(

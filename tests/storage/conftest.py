@@ -21,7 +21,12 @@ def apply_to(db: Database) -> Apply:
     """Applies an arrival to `db`."""
 
     def apply_arrival(
-        arrival: Arrival, *, values: int = 200, models: dict[str, Model] | None = None
+        arrival: Arrival,
+        *,
+        values: int = 200,
+        models: dict[str, Model] | None = None,
+        now_us: int = START_US,
+        known_since_us: int = 0,
     ) -> Applied:
         return apply(
             db,
@@ -29,7 +34,8 @@ def apply_to(db: Database) -> Apply:
             models=MODELS if models is None else models,
             slice_values_per_hour=values,
             worker="worker-1",
-            now_us=START_US,
+            now_us=now_us,
+            known_since_us=known_since_us,
         )
 
     return apply_arrival

@@ -9,7 +9,7 @@ from faust.types import TP
 
 from errata.settings import Settings
 from streams.app import create_app
-from streams.driver import Consumer, RunMessage
+from streams.driver import Consumer, Mark, RunMessage
 from streams.ledger import Partition
 from streams.metrics import Metrics
 from streams.progress import Progress
@@ -50,6 +50,7 @@ class Thread:
         self._broker = broker
         self.assigned: set[Partition] = set()
         self.positions: dict[Partition, int] = {}
+        self.paused: set[Partition] = set()
         self.drains = 0
         self.records_per_fetch = 4
         self.commits_fail = False
@@ -63,15 +64,24 @@ class Thread:
         for partition in sorted(self.assigned):
             log = self._broker.offsets[partition]
             offsets = [each for each in log if each >= self.positions[partition]][: self.records_per_fetch]
-            if offsets and TP(*partition) in active:
+            if offsets and TP(*partition) in active and partition not in self.paused:
                 fetched[TP(*partition)] = [self._broker.read(partition, each) for each in offsets]
                 self.positions[partition] = offsets[-1] + 1
         self.drains += bool(fetched)
         await asyncio.sleep(0)
         return fetched
 
-    async def move_to(self, positions: dict[Partition, int | None]) -> tuple[dict[Partition, int], int]:
+    def read_marks(self) -> dict[Partition, Mark]:
+        return {
+            each: Mark((self._broker.offsets[each] or [-1])[-1] + 1, 1)
+            for each in self.assigned - self.paused
+        }
+
+    async def move_to(
+        self, positions: dict[Partition, int | None], paused: Collection[Partition] = ()
+    ) -> tuple[dict[Partition, int], int]:
         await asyncio.sleep(0)
+        self.paused = set(paused)
         self.positions = {partition: position or 0 for partition, position in positions.items()}
         return dict(self.positions), self.drains
 
@@ -86,7 +96,7 @@ class Process:
     """A worker process as far as its consumer goes: the real consumer over a fake thread."""
 
     def __init__(self, broker: Broker, storing: Any, settings: Settings | None = None) -> None:
-        self.app = create_app(settings or Settings(), storing, Metrics(), Progress())
+        self.app = create_app(settings or Settings(), storing, Metrics(), Progress(), Progress())
         self.app.consumer_generation_id = 1
         self.consumer: Consumer = self.app.transport.create_consumer(
             callback=_nothing, on_partitions_revoked=_nothing, on_partitions_assigned=_nothing

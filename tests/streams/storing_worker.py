@@ -16,6 +16,7 @@ import msgspec
 from errata.errors import Behind, Unavailable
 from errata.settings import Settings
 from streams.driver import FetchedRun
+from streams.metrics import Metrics
 from streams.timers import Timer
 from streams.worker import run_worker
 
@@ -38,7 +39,7 @@ class Store:
         self._slow = file.with_suffix(".slow")
         self._connection = open_store(file)
 
-    def store_run(self, run: FetchedRun) -> None:
+    def store_run(self, run: FetchedRun) -> bool:
         if self._slow.exists():
             time.sleep(0.05)
         if self._unavailable.exists():
@@ -51,6 +52,7 @@ class Store:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+        return False
 
     def _store(self, run: FetchedRun) -> None:
         connection, partition = self._connection, (run.topic, run.partition)
@@ -88,7 +90,12 @@ def main(file: Path, settings: Settings) -> int:
     store = Store(file)
     tick = Timer("tick", 0.5, lambda: file.with_suffix(".tick").touch())
     return run_worker(
-        settings, store_run=store.store_run, stored_positions=store.stored_positions, timers=[tick]
+        settings,
+        store_run=store.store_run,
+        stored_positions=store.stored_positions,
+        paused_partitions=list,
+        timers=[tick],
+        metrics=Metrics(),
     )
 
 

@@ -28,6 +28,7 @@ class Consumer:
         self.done: list[FetchedRun] = []
         self.given_up: list[FetchedRun] = []
         self.behind: list[FetchedRun] = []
+        self.starts = 0
 
     def run_stored(self, message):
         self.done.append(message.run)
@@ -38,6 +39,9 @@ class Consumer:
 
     def run_behind(self, message):
         self.behind.append(message.run)
+
+    def start_anew(self):
+        self.starts += 1
 
 
 class Exits(list[int]):
@@ -70,6 +74,7 @@ def make_storing(metrics, exits):
         storing = Storing(
             store_run,
             stored_positions,
+            lambda: [(FEEDBACK, 7)],
             topic_ids,
             drain_seconds=drain_seconds,
             metrics=metrics,
@@ -85,10 +90,10 @@ def make_storing(metrics, exits):
         storing.close()
 
 
-def events(*runs: FetchedRun) -> AsyncIterator[SimpleNamespace]:
+def events(*runs: FetchedRun, alive: bool = True) -> AsyncIterator[SimpleNamespace]:
     async def each() -> AsyncIterator[SimpleNamespace]:
         for run in runs:
-            yield SimpleNamespace(message=SimpleNamespace(run=run))
+            yield SimpleNamespace(message=SimpleNamespace(run=run, entry=SimpleNamespace(alive=alive)))
 
     return each()
 
@@ -225,6 +230,24 @@ def test_a_database_that_is_behind_is_told_to_the_consumer_and_the_worker_goes_o
     assert "reading again from where the database is: stored up to 30 only" in caplog.text
 
 
+def test_a_partition_that_is_to_be_paused_is_told_to_the_consumer_after_its_run_was_stored(
+    make_storing, consumer
+):
+    asyncio.run(store_runs(events(RUN), consumer, make_storing(lambda _: True)))
+    assert (consumer.done, consumer.starts) == ([RUN], 1)
+
+
+def test_a_run_that_will_be_read_again_is_not_stored(make_storing, consumer):
+    stored = []
+    asyncio.run(store_runs(events(RUN, alive=False), consumer, make_storing(stored.append)))
+    assert (stored, consumer.done, consumer.given_up) == ([], [], [RUN])
+
+
+def test_what_is_paused_is_asked_for_again(make_storing):
+    paused = asyncio.run(make_storing(lambda _: None).read_paused())
+    assert paused == {(FEEDBACK, 7)}
+
+
 def test_all_runs_share_the_time_for_draining(make_storing, consumer):
     """Or else as many runs as wait would each have it for itself, one after another."""
     consumer.flow_active = False
@@ -257,7 +280,9 @@ def test_positions_are_the_stored_ones_with_the_topics_of_the_broker(make_storin
         topic_ids=lambda topics: dict.fromkeys(topics, "id"),
     )
     positions = asyncio.run(storing.read_positions({(FEEDBACK, 2), (FEEDBACK, 1)}))
-    assert positions == Positions({(FEEDBACK, 1): 40, (FEEDBACK, 2): None}, {FEEDBACK: "id"})
+    assert positions == Positions(
+        {(FEEDBACK, 1): 40, (FEEDBACK, 2): None}, {FEEDBACK: "id"}, frozenset({(FEEDBACK, 7)})
+    )
 
 
 def test_positions_of_a_topic_created_again_end_the_process(make_storing, exits):

@@ -1,8 +1,10 @@
 import asyncio
 import gzip
 import tracemalloc
+from functools import partial
 
 import aiokafka
+import cramjam
 import pytest
 from aiokafka.consumer import fetcher
 from aiokafka.record._crecords import DefaultRecordBatchBuilder
@@ -16,13 +18,18 @@ from streams.decompression import limit_decompression
 
 LIMIT = 6_000_000
 
+#: What Kafka calls them.
+CODECS = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
+
 
 @pytest.fixture(autouse=True)
 def limited(monkeypatch):
     """The limit holds for a test; aiokafka is as it was afterwards."""
     monkeypatch.setattr(fetcher, "MemoryRecords", fetcher.MemoryRecords)
     for reader in decompression._READERS:
-        monkeypatch.setattr(reader, "gzip_decode", reader.gzip_decode)
+        for name in ("gzip_decode", "lz4_decode", "zstd_decode", "snappy_decode"):
+            if hasattr(reader, name):
+                monkeypatch.setattr(reader, name, getattr(reader, name))
     limit_decompression(LIMIT)
 
 
@@ -43,7 +50,7 @@ def read(data, fetch_offset=0):
     return list(records), records.next_fetch_offset
 
 
-@pytest.mark.parametrize("compression", [0, 1])
+@pytest.mark.parametrize("compression", [0, *CODECS], ids=["none", *CODECS.values()])
 def test_records_within_the_limit_come_as_they_are(compression):
     records, next_offset = read(batch_of(b"one", b"two" * 100_000, compression=compression))
     assert [(each.offset, each.key, each.value) for each in records] == [
@@ -53,9 +60,10 @@ def test_records_within_the_limit_come_as_they_are(compression):
     assert next_offset == 2
 
 
-def test_a_bomb_becomes_one_record_that_is_too_large_and_reading_goes_on_after_it():
-    bomb = batch_of(b"x", b" " * 50_000_000, b"y", offset=10)
-    assert len(bomb) < 100_000
+@pytest.mark.parametrize("compression", CODECS, ids=CODECS.values())
+def test_a_bomb_becomes_one_record_that_is_too_large_and_reading_goes_on_after_it(compression):
+    bomb = batch_of(b"x", b" " * 50_000_000, b"y", offset=10, compression=compression)
+    assert len(bomb) < 3_000_000
     records, next_offset = read(batch_of(b"a", offset=9) + bomb + batch_of(b"z", offset=13), fetch_offset=9)
     assert [each.offset for each in records] == [9, 12, 13]
     assert (records[0].value, records[2].value) == (b"a", b"z")
@@ -79,6 +87,44 @@ def test_reading_that_begins_within_a_bomb_finds_its_record_all_the_same():
     assert [each.offset for each in read(bomb, fetch_offset=11)[0]] == [12]
 
 
+@pytest.mark.parametrize("name", ["lz4", "zstd", "snappy"])
+def test_what_is_broken_is_set_aside_with_what_it_was(name):
+    decode = (
+        decompression._unsnap
+        if name == "snappy"
+        else partial(decompression._decompress, getattr(cramjam, name))
+    )
+    whole = bytes(
+        cramjam.snappy.compress_raw(b"x" * 9999)
+        if name == "snappy"
+        else getattr(cramjam, name).compress(b"x" * 9999)
+    )
+    assert decode(whole, LIMIT) == b"x" * 9999
+    for broken in (b"neither", whole[: len(whole) // 2]):
+        with pytest.raises(decompression._Unreadable) as caught:
+            decode(broken, LIMIT)
+        assert caught.value.value == broken
+
+
+def test_java_writes_snappy_in_blocks():
+    blocks = [bytes(cramjam.snappy.compress_raw(each)) for each in (b"a" * 100, b"b" * 50)]
+    written = b"\x82SNAPPY\0" + bytes(8) + b"".join(len(each).to_bytes(4, "big") + each for each in blocks)
+    assert decompression._unsnap(written, 150) == b"a" * 100 + b"b" * 50
+    with pytest.raises(decompression._Unreadable, match="grow beyond 149 bytes"):
+        decompression._unsnap(written, 149)
+
+
+def test_a_codec_that_nobody_knows_makes_one_dead_letter():
+    data = bytearray(batch_of(b"one", b"two"))
+    # The attributes of a batch are the two bytes from 21 on; the checksum is not looked at here.
+    data[22] = 5
+    tp = aiokafka.TopicPartition("t", 0)
+    records = list(
+        fetcher.PartitionRecords(tp, fetcher.MemoryRecords(bytes(data)), [], 0, None, None, False, 1)
+    )
+    assert [(each.offset, each.value) for each in records] == [(1, b"")]
+
+
 @pytest.mark.parametrize("compressed", [b"no gzip", gzip.compress(b"x" * 1000)[:-4]])
 def test_what_is_no_gzip_is_set_aside_too(compressed, caplog):
     with pytest.raises(decompression._Unreadable) as caught:
@@ -87,7 +133,7 @@ def test_what_is_no_gzip_is_set_aside_too(compressed, caplog):
 
 
 def test_several_gzip_members_are_one_content():
-    assert decompression._gunzip(memoryview(gzip.compress(b"a") + gzip.compress(b"b")), LIMIT) == b"ab"
+    assert decompression._gunzip(gzip.compress(b"a") + gzip.compress(b"b"), LIMIT) == b"ab"
 
 
 def test_through_the_broker_what_comes_after_a_bomb_is_read(fresh_broker):

@@ -2,6 +2,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Collection
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +31,7 @@ class Database:
         self.next_offsets: dict[Partition, int] = {}
         self.stored: dict[Partition, list[int]] = {each: [] for each in PARTITIONS}
         self.is_available = True
+        self.paused: set[Partition] = set()
 
     def store(self, run: FetchedRun) -> None:
         partition = (run.topic, run.partition)
@@ -51,7 +53,12 @@ class Storing:
         if not self._database.is_available:
             raise Unavailable("the database is away")
         stored = {each: (offset, "id") for each, offset in self._database.next_offsets.items()}
-        return choose_positions(partitions, stored, {FEEDBACK: "id"})
+        return replace(
+            choose_positions(partitions, stored, {FEEDBACK: "id"}), paused=await self.read_paused()
+        )
+
+    async def read_paused(self) -> frozenset[Partition]:
+        return frozenset(self._database.paused)
 
 
 class Process(fake_kafka.Process):
@@ -129,6 +136,45 @@ def test_a_run_holds_the_records_as_they_came(process, broker, loop):
         (3, b"k", b"0123456789", 1_700_000_000_000),
         (4, b"k", b"0123456789", 1_700_000_000_000),
     ]
+
+
+def test_a_paused_partition_is_ours_but_not_read_while_its_neighbour_is(process, broker, database, loop):
+    for partition in PARTITIONS:
+        broker.append(partition, gap=0, n=4)
+    database.paused = {PARTITIONS[0]}
+    process.consumer.start_anew()
+    (message,) = loop.run_until_complete(process.fetch())
+    assert message.run.partition == 1
+    assert process.consumer.assignment() == {TP(*each) for each in PARTITIONS}
+    assert loop.run_until_complete(process.fetch()) == []
+
+
+def test_a_partition_that_may_go_on_is_read_from_where_the_database_is(process, broker, database, loop):
+    broker.append(PARTITIONS[0], gap=0, n=4)
+    database.paused = {PARTITIONS[0]}
+    process.consumer.start_anew()
+    assert loop.run_until_complete(process.fetch()) == []
+    database.paused = set()
+    assert loop.run_until_complete(process.fetch()) == []
+    process.consumer._paused_read -= 60
+    assert [each.run.first_offset for each in loop.run_until_complete(process.fetch())] == [0]
+
+
+def test_the_lag_is_told_and_a_broker_that_answers_nothing_new_gives_no_sign_of_life(
+    process, broker, loop, monkeypatch
+):
+    lags, answers = [], []
+    monkeypatch.setattr(process.consumer.transport, "on_lags", lags.append)
+    monkeypatch.setattr(process.consumer.transport, "on_answer", lambda: answers.append(1))
+    broker.append(PARTITIONS[0], gap=0, n=6)
+    loop.run_until_complete(process.fetch())
+    assert lags == [{PARTITIONS[0]: 6, PARTITIONS[1]: 0}]
+    process.thread.positions = dict.fromkeys(PARTITIONS, 6)
+    n_answers = len(answers)
+    for _ in range(3):
+        process.consumer._marks_read = 0.0
+        assert loop.run_until_complete(process.fetch()) == []
+    assert len(answers) == n_answers
 
 
 def test_runs_of_a_partition_form_a_chain_across_gaps(process, broker, loop):
@@ -384,6 +430,7 @@ def test_a_topic_is_accepted_when_its_id_agrees_or_nobody_knows_it(stored_id, br
 def test_records_that_kafka_deleted_before_they_were_stored_are_reported(loop, caplog):
     """The chain goes on from the stored position all the same, or else every store would see a hole for ever."""
     sought: dict[tuple[str, int], int] = {}
+    paused, resumed = [], []
 
     class Client:
         async def beginning_offsets(self, partitions):
@@ -392,13 +439,20 @@ def test_records_that_kafka_deleted_before_they_were_stored_are_reported(loop, c
         def seek(self, partition, offset):
             sought[partition] = offset
 
+        def pause(self, partition):
+            paused.append(partition)
+
+        def resume(self, partition):
+            resumed.append(partition)
+
     thread = SimpleNamespace(_ensure_consumer=Client, log=logging.getLogger("driver"), drains=3)
     positions = {PARTITIONS[0]: 40, PARTITIONS[1]: None}
-    assert loop.run_until_complete(driver.ConsumerThread._move_to(thread, positions)) == (
+    assert loop.run_until_complete(driver.ConsumerThread._move_to(thread, positions, {PARTITIONS[1]})) == (
         {PARTITIONS[0]: 40, PARTITIONS[1]: 100},
         3,
     )
     assert sought == {PARTITIONS[0]: 100, PARTITIONS[1]: 100}
+    assert (paused, resumed) == ([PARTITIONS[1]], [PARTITIONS[0]])
     assert "records 40 to 99 of errata.feedback/0 were deleted by Kafka's retention" in caplog.text
 
 

@@ -4,17 +4,23 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
+from kafka import KafkaAdminClient
 
 from errata.command.cli import build
 from errata.command.processes import errata_command
+from errata.identity import new_id
 from errata.redaction import Redaction
 from errata.settings import Broker
-from errata.topics import ensure_topics
-from storage.database import current_revision, newest_revision
+from errata.topics import FEEDBACK, ensure_topics
+from storage.database import current_revision, newest_revision, open_database
+from storage.pauses import pause_flooded, resume
+from storage.tables import verify_rounds
 
 READING = [
     ("report",),
@@ -182,7 +188,7 @@ class TestDoctor:
         errata("migrate")
         answer = errata("doctor")
         assert answer.code == 0, answer.out
-        assert [line[:4] for line in answer.out.splitlines()] == ["ok  "] * 4
+        assert [line[:4] for line in answer.out.splitlines()] == ["ok  "] * 8
         assert "no trainer: card-reader, translator" in answer.out
 
     def test_everything_is_wrong_at_once(self, errata, monkeypatch, tmp_path):
@@ -193,7 +199,8 @@ class TestDoctor:
         answer = errata("doctor", "--json")
         assert answer.code == 2
         found = self.findings(answer)
-        assert [finding["ok"] for finding in found.values()] == [False] * 4
+        wrong = {name for name, finding in found.items() if not finding["ok"]}
+        assert wrong == {"models", "database", "broker", "artifacts"}
         assert "add a [models.NAME] table" in found["models"]["message"]
         assert "run errata migrate" in found["database"]["message"]
         assert "check broker.bootstrap" in found["broker"]["message"]
@@ -205,6 +212,54 @@ class TestDoctor:
         answer = errata("doctor")
         assert answer.code == 2
         assert "FAIL  broker: topics missing: errata.feedback, errata.predictions" in answer.out
+
+    def test_topics_that_differ_in_partitions(self, errata, fresh_broker, monkeypatch):
+        monkeypatch.setenv("ERRATA_BROKER__BOOTSTRAP", fresh_broker)
+        admin = KafkaAdminClient(bootstrap_servers=fresh_broker)
+        admin.create_topics({FEEDBACK: {"num_partitions": 7, "replication_factor": 1}})
+        admin.close()
+        ensure_topics(Broker(bootstrap=fresh_broker))
+        errata("migrate")
+        answer = errata("doctor")
+        assert answer.code == 2
+        assert (
+            "topics differ in partitions (errata.feedback 7, errata.predictions 4, errata.voc 4)"
+            in answer.out
+        )
+
+    def test_a_paused_partition_and_differences_are_told(self, errata):
+        errata("migrate")
+        database = open_database(os.environ["ERRATA_DATABASE__URL"])
+        pause_flooded(database, "errata.voc", 3, n=9, n_dead=9, span_us=1, now_us=1, new_id=new_id)
+        told = self.findings(errata("doctor", "--json"))["intake"]
+        assert not told["ok"]
+        assert "run errata dead-letters resume errata.voc/3" in told["message"]
+        resume(database, 2)
+        with database.write() as c:
+            c.execute(
+                verify_rounds.insert().values(
+                    name="current", place="{}", started_us=1, n_differences=3, n_differences_before=0
+                )
+            )
+        database.close()
+        told = self.findings(errata("doctor", "--json"))["intake"]
+        assert told["message"] == "3 differences between counts and facts: run errata verify"
+
+    def test_little_room_is_told(self, errata, monkeypatch):
+        errata("migrate")
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5_000_000))
+        told = self.findings(errata("doctor", "--json"))["disk"]
+        assert not told["ok"]
+        assert "(0.0 GB): make room" in told["message"]
+
+    @pytest.mark.parametrize(("skew_us", "ok"), [(0, True), (-60_000_000, False), (60_000_000, False)])
+    def test_a_clock_that_differs_is_told(self, errata, monkeypatch, skew_us, ok):
+        errata("migrate")
+        told_us = lambda _: time.time_ns() // 1000 + skew_us  # noqa: E731
+        monkeypatch.setattr("storage.database.read_clock_us", told_us)
+        told = self.findings(errata("doctor", "--json"))["clock"]
+        assert told["ok"] is ok
+        assert ok or "differs from the database's by 60.0 s: run NTP" in told["message"]
 
     def test_a_database_that_does_not_answer(self, errata, monkeypatch):
         monkeypatch.setenv("ERRATA_DATABASE__URL", "postgresql+psycopg://nobody@127.0.0.1:1/nothing")
