@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
+import storage.alerts
 import storage.audits
 import storage.batches
 import storage.dead_letters
@@ -30,16 +31,19 @@ import storage.signals
 import storage.voc
 import storage.windows
 from errata.errors import Stop
+from errata.identity import new_id
 from errata.settings import Model, Settings, find_settings, load_settings
 from quality.maturity import Delays
 from quality.requirements import list_requirements
 from storage.database import Database, current_revision, open_database
 from storage.errors import NotFound
 from storage.records import (
+    Alert,
     Batch,
     BatchItem,
     Case,
     DeadLetter,
+    Delivery,
     Example,
     Prediction,
     Release,
@@ -378,6 +382,40 @@ def list_dead_letters(reason: str | None, limit: int) -> Sequence[DeadLetter]:
 def _model(name: str) -> Model:
     """The settings of a model; the defaults for one that has none."""
     return read_settings().models.get(name, Model())
+
+
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def list_open_alerts() -> list[Alert]:
+    """The alerts that are open, the most severe first."""
+    with database().read() as c:
+        return storage.alerts.list_open(c)
+
+
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def list_alerts(limit: int) -> list[Alert]:
+    """Open and resolved alerts, the latest first."""
+    with database().read() as c:
+        return storage.alerts.list_alerts(c, limit=limit)
+
+
+def read_deliveries(alert_ids: Sequence[str]) -> list[Delivery]:
+    """What was and is to be delivered of some alerts; not cached, because somebody may wait for it."""
+    with database().read() as c:
+        return storage.alerts.read_deliveries(c, alert_ids)
+
+
+def find_trial(channel: str) -> Alert | None:
+    """The latest test of a channel that is among the latest alerts; not cached either."""
+    key = storage.alerts.trial_key(channel)
+    with database().read() as c:
+        return next((alert for alert in storage.alerts.list_alerts(c) if alert.key == key), None)
+
+
+def try_channel(channel: str) -> None:
+    """Have a test sent through a channel, by a worker, and forget what was read before."""
+    with database().write() as c:
+        storage.alerts.try_channel(c, channel, "the dashboard", now_us(), new_id)
+    list_alerts.clear()
 
 
 def _by_number(version: str) -> tuple[int, str]:

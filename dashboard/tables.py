@@ -22,7 +22,10 @@ from dashboard.wording import (
     percent,
     percent_range,
     short_id,
+    span,
+    tell_delivery,
 )
+from errata.settings import Channel
 from quality import histogram
 from quality.distances import PPM
 from quality.intervals import rate_interval, rate_intervals
@@ -33,10 +36,12 @@ from storage.audits import AuditedError
 from storage.ledger import PartitionIntake
 from storage.maturity import Corrections
 from storage.records import (
+    Alert,
     Batch,
     BatchItem,
     Case,
     DeadLetter,
+    Delivery,
     Example,
     Prediction,
     Release,
@@ -492,6 +497,49 @@ def dead_letter_table(letters: Sequence[DeadLetter], zone: ZoneInfo) -> pd.DataF
             "Offset": [letter.offset for letter in letters],
             "Position": [letter.position for letter in letters],
             "Stored": [full_moment(letter.stored_us, zone) for letter in letters],
+        }
+    )
+
+
+def alert_table(alerts: Sequence[Alert], zone: ZoneInfo) -> pd.DataFrame:
+    """Alerts, in the given order."""
+    return pd.DataFrame(
+        {
+            "Opened": [full_moment(alert.opened_us, zone) for alert in alerts],
+            "Lasted": [
+                span(alert.resolved_us - alert.opened_us) if alert.resolved_us is not None else "open"
+                for alert in alerts
+            ],
+            "Severity": [alert.severity for alert in alerts],
+            "Alert": [alert.title for alert in alerts],
+            "Model": [alert.model or NOTHING for alert in alerts],
+        }
+    )
+
+
+def delivery_table(deliveries: Sequence[Delivery], zone: ZoneInfo, now_us: int) -> pd.DataFrame:
+    """Whom an alert was told to, in the given order."""
+    return pd.DataFrame(
+        {
+            "Channel": [each.channel for each in deliveries],
+            "Since": [full_moment(each.stored_us, zone) for each in deliveries],
+            "Became": [tell_delivery(each, now_us) for each in deliveries],
+        }
+    )
+
+
+def channel_table(channels: Mapping[str, Channel]) -> pd.DataFrame:
+    """What each channel wants to hear, and when; never where it leads, which is a secret."""
+    return pd.DataFrame(
+        {
+            "Channel": list(channels),
+            "Severity": [f"{each.severity} or worse" for each in channels.values()],
+            "Kinds": [", ".join(each.kinds) or "all" for each in channels.values()],
+            "Models": [", ".join(each.models) or "all" for each in channels.values()],
+            "Quiet hours": [
+                f"{each.quiet_hours} {each.time_zone}" if each.quiet_hours else NOTHING
+                for each in channels.values()
+            ],
         }
     )
 

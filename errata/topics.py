@@ -37,6 +37,8 @@ DRIFT_NOTICED = "errata.drift.noticed.v1"
 BATCH_ORDERED = "errata.batch.ordered.v1"
 VERSION_RELEASED = "errata.version.released.v1"
 INTAKE_PAUSED = "errata.intake.paused.v1"
+ALERT_OPENED = "errata.alert.opened.v1"
+ALERT_RESOLVED = "errata.alert.resolved.v1"
 
 #: What the stream worker reads. They have equal partition counts, so that a key has one number in all three.
 EVENT_TOPICS = (PREDICTIONS, FEEDBACK, VOC)

@@ -30,6 +30,7 @@ from retrain.release import promote, publish_champions
 from retrain.scorecard import check_offline, make_cases, make_scorecards, measure
 from retrain.trainer import Progress, Trainer, load_trainer
 from storage import examples, leases, releases, runs
+from storage.alerts import News, announce, raise_alert, resolve_alert
 from storage.database import Database
 from storage.errors import Conflict
 from storage.records import Run, RunStep, Step, Version
@@ -95,7 +96,7 @@ def carry_out(
                 raise
             except Exception as error:
                 log.exception("run %s failed at the step %s", run_id, step)
-                _fail(db, run_id, f"At the step {step}: {type(error).__name__}: {error}", now_us())
+                _fail(db, run, f"At the step {step}: {type(error).__name__}: {error}", now_us(), new_id)
         publish_champions(db, artifacts)
         return _get(db, run_id)
 
@@ -344,14 +345,39 @@ def _claim(directory: Path, run_id: str) -> None:
 
 
 def _keep(work: Work, run: Run, why: str) -> None:
+    now_us = work.now_us()
+    news = News(
+        key=f"verdict/{run.id}",
+        kind="verdict",
+        # The drift that it was to end goes on, or a person is asked to decide.
+        severity="warning",
+        title=f"{run.model} keeps its champion {run.champion}",
+        sentence=f"{run.verdict_reason} {why[0].upper()}{why[1:]}. Run {run.id}.",
+        model=run.model,
+    )
     with work.db.write() as c:
-        runs.update_run(c, run.id, status="kept", decided_us=work.now_us())
+        runs.update_run(c, run.id, status="kept", decided_us=now_us)
         runs.put_step(c, _step(work, run, "released", {"version": None, "why": why}))
+        resolve_alert(c, _failure_key(run.model), f"Run {run.id} came to its verdict.", now_us)
+        announce(c, news, now_us, work.new_id)
 
 
-def _fail(db: Database, run_id: str, why: str, now_us: int) -> None:
+def _fail(db: Database, run: Run, why: str, now_us: int, new_id: NewId) -> None:
+    news = News(
+        key=_failure_key(run.model),
+        kind="failure",
+        severity="warning",
+        title=f"A run of {run.model} failed",
+        sentence=f"{why}. Run {run.id}.",
+        model=run.model,
+    )
     with db.write() as c:
-        runs.update_run(c, run_id, status="failed", verdict_reason=why, decided_us=now_us)
+        runs.update_run(c, run.id, status="failed", verdict_reason=why, decided_us=now_us)
+        raise_alert(c, news, now_us, new_id)
+
+
+def _failure_key(model: str) -> str:
+    return f"failure/{model}"
 
 
 def _taken(db: Database, run_id: str) -> set[Step]:

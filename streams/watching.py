@@ -9,8 +9,9 @@ from errata.settings import Model, Settings, Trigger
 from errata.topics import DRIFT_NOTICED, RETRAIN, RUN_REQUESTED, SIGNALS
 from errata.wire import format_time
 from quality.drift import DetectorState, Update, reset_for_version, update
-from quality.windows import MINUTE_US
+from quality.windows import MINUTE_US, minute_of
 from storage import outbox
+from storage.alerts import News, find_open, raise_alert, resolve_alert
 from storage.database import Database
 from storage.errors import Conflict
 from storage.locks import lock_run_opening
@@ -20,6 +21,7 @@ from storage.releases import champion, list_releases
 from storage.runs import list_runs, open_run, put_step
 from storage.signals import StoredState, get_detector_state, put_detector_state, put_signal, read_signals
 from storage.slices import ALL
+from storage.windows import sum_windows
 
 #: A run in one of these is on its way to a verdict.
 OPEN: Final[tuple[RunStatus, ...]] = ("waiting", "requested", "training")
@@ -111,6 +113,24 @@ def decide(
     return replace(signal, decision="opened", run_id=run.id), run
 
 
+def tell_drift(signal: Signal) -> News:
+    """What people are told of a signal; all signals of one model and slice are about one condition."""
+    led_to = f" Run {signal.run_id} was opened." if signal.run_id is not None else ""
+    return News(
+        key=drift_key(signal.model, signal.slice),
+        kind="drift",
+        severity="warning",
+        title=f"Drift of {signal.model} {signal.version}",
+        sentence=signal.reason + led_to,
+        model=signal.model,
+    )
+
+
+def drift_key(model: str, slice: str) -> str:  # noqa: A002
+    """The condition that the correction rate of a model has drifted in a slice."""
+    return f"drift/{model}/{slice}"
+
+
 def why_suppressed(corrections: int, trigger: Trigger, runs: Sequence[Run], now_us: int) -> str | None:
     """Why an alarm with `corrections` since the change opens no run, in a sentence; None if it opens one."""
     for run in runs:
@@ -168,6 +188,7 @@ def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: New
         told = {each.change_us for each in read_signals(c, model=name) if each.version == release.version}
         for alarm in alarms:
             signal, run = decide(release, model, alarm, list_runs(c, model=name), now_us, new_id)
+            raise_alert(c, tell_drift(signal), now_us, new_id)
             if run is None and signal.change_us in told:
                 # The same drift alarms again and again until somebody ends it; one signal of it is enough.
                 continue
@@ -181,7 +202,30 @@ def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: New
         put_detector_state(
             c, name, release.version, ALL, state=state.to_json(), matured_us=matured_us, now_us=now_us
         )
+    if not alarms:
+        _resolve_drift(db, release, model, state.ceiling, now_us)
     return signals
+
+
+def _resolve_drift(db: Database, release: Release, model: Model, ceiling: float | None, now_us: int) -> None:
+    """End the alert of a drift that was not seen again for as many predictions as once set the reference.
+
+    The evidence in the detector's state would not do: it takes as long to fade as the drift lasted.
+    """
+    key = drift_key(release.model, ALL)
+    until_us = minute_of(now_us - _us(model.detector.horizon_seconds))
+    with db.read() as c:
+        alert = find_open(c, key)
+        if alert is None or ceiling is None:
+            return
+        since_us = minute_of(alert.last_seen_us) + MINUTE_US
+        sums = sum_windows(c, model=release.model, since_us=since_us, until_us=until_us, by=("version",))
+    since = [each for each in sums if each.version == release.version]
+    n, k = sum(each.n for each in since), sum(each.n_edit + each.n_reject for each in since)
+    if n >= max(model.detector.reference_predictions, 1) and k <= ceiling * n:
+        with db.write() as c:
+            corrected = f"{k} of {n} predictions since then were corrected"
+            resolve_alert(c, key, f"The rate is back: {corrected}; up to {ceiling:.1%} is no drift.", now_us)
 
 
 def _new_run(release: Release, reason: str, signal_id: str | None, now_us: int, new_id: NewId) -> Run:

@@ -14,7 +14,7 @@ from storage.database import open_database
 from storage.voc import read_voc
 from tests.dashboard.seeded import KOREAN, MODEL, VOCS, XSS, Seeded, add_audit, add_voc, seed, seed_empty
 
-SCREENS = ("quality", "online", "voc", "batches", "runs", "intake")
+SCREENS = ("quality", "online", "voc", "batches", "runs", "alerts", "intake")
 ROOM = Path(dashboard.__file__).parent
 
 
@@ -339,3 +339,36 @@ def test_no_screen_lets_html_through():
                 assert not (
                     node.attr == "write" and isinstance(node.value, ast.Name) and node.value.id == "st"
                 ), file
+
+
+def test_alerts_are_shown_with_whom_they_were_told_to(seeded: Seeded, show_database, monkeypatch):
+    show_database(seeded.url)
+    test = open_screen("alerts")
+    text = said(test)
+    assert "Open: 1" in text
+    assert "WARNING  A run of translator failed" in text
+    assert "no space left on device" in text
+    assert "oncall: not taken, tried once: no answer from smtp.example.com" in text
+    assert "Drift of card-reader 1" in text
+    assert "Nobody is told: there is no [alerts.channels.NAME] table" in text
+    assert not test.button
+
+
+def test_a_channel_is_shown_without_its_url_and_tried_by_a_button(seeded: Seeded, show_database, monkeypatch):
+    show_database(seeded.url)
+    monkeypatch.setenv("ERRATA_ALERTS__CHANNELS__TEAM_CHAT__URL", "slack://canary7Q")
+    monkeypatch.setenv("ERRATA_ALERTS__CHANNELS__TEAM_CHAT__QUIET_HOURS", "22:00-07:00")
+    test = open_screen("alerts")
+    assert "22:00-07:00 Asia/Seoul" in said(test)
+    assert "canary7Q" not in said(test)
+    test.button[0].click().run()
+    assert "The test of team_chat, asked for now: waits for a worker" in said(test)
+
+
+def test_where_others_reach_the_page_it_sends_nothing(seeded: Seeded, show_database, monkeypatch):
+    show_database(seeded.url)
+    monkeypatch.setenv("ERRATA_ALERTS__CHANNELS__CHAT__URL", "slack://x")
+    monkeypatch.setenv("ERRATA_DASHBOARD__HOST", "0.0.0.0")
+    test = open_screen("alerts")
+    assert not test.button
+    assert "errata alerts test" in said(test)

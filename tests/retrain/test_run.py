@@ -9,10 +9,12 @@ import pytest
 from errata.errors import Fenced, Unavailable
 from errata.identity import new_id
 from errata.settings import Gate, Requirements, Settings
+from errata.topics import VERSION_RELEASED
 from retrain import run as run_module
 from retrain.release import promote, register
 from retrain.run import ARROWS, LEASE_US, MARKER
 from storage import runs
+from storage.alerts import list_alerts, list_open
 from storage.database import Database
 from storage.errors import Conflict, NotFound
 from storage.leases import take_lease
@@ -49,7 +51,11 @@ def assert_promoted(db: Database, directory: Path, run: Run) -> None:
         assert [release.version for release in list_releases(c, MODEL)] == ["2", "1"]
         assert len(runs.read_scorecards(c, run_id=RUN)) == 6
         assert len(runs.read_cases(c, RUN)) == 180
-        told = [json.loads(row.data)["version"] for row in read_unsent(c, 100)]
+        told = [
+            json.loads(row.data)["version"] for row in read_unsent(c, 100) if row.type == VERSION_RELEASED
+        ]
+        (verdict,) = list_alerts(c)
+    assert verdict.title == f"{MODEL} 2 is the champion"
     assert told == ["1", "2"]
     assert published(directory)["version"] == "2"
 
@@ -170,6 +176,24 @@ def test_a_candidate_that_is_no_better_is_kept_back(db: Database, tmp_path: Path
     assert "2 is wrong on 60 instead of 60 (fixes 0, breaks 0, p = 1.000), which may be chance" in str(
         run.verdict_reason
     )
+    with db.read() as c:
+        (alert,) = list_alerts(c)
+    assert (alert.kind, alert.title) == ("verdict", f"{MODEL} keeps its champion 1")
+    assert alert.sentence == f"{run.verdict_reason} The verdict is to keep the champion. Run {RUN}."
+
+
+def test_a_failure_is_told_until_a_run_comes_to_its_verdict(db: Database, tmp_path: Path) -> None:
+    clock = Clock()
+    set_scene(db, tmp_path, clock)
+    carry_out_run(db, make_settings(tmp_path, trainer="broken"), clock)
+    with db.write() as c:
+        (alert,) = list_open(c)
+        runs.update_run(c, RUN, status="requested", decided_us=None)
+    assert alert.key == f"failure/{MODEL}"
+    assert "the GPU is on fire" in alert.sentence
+    carry_out_run(db, make_settings(tmp_path, trainer="useless"), clock)
+    with db.read() as c:
+        assert list_open(c) == []
 
 
 def test_what_goes_wrong_is_a_sentence_and_no_version(db: Database, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from errata.settings import Detector, Model, Settings, Task, Trigger
+from errata.topics import DRIFT_NOTICED
 from quality.drift import DetectorState, Update
+from storage.alerts import list_alerts, list_open
 from storage.database import Database
 from storage.errors import Conflict
 from storage.intake import apply
@@ -19,7 +21,8 @@ from storage.records import Run
 from storage.releases import put_release
 from storage.runs import list_runs, open_run, read_steps, update_run
 from storage.signals import StoredState, get_detector_state, read_signals
-from streams.watching import decide, first_state, follow, request_run, watch, why_suppressed
+from storage.slices import ALL
+from streams.watching import decide, drift_key, first_state, follow, request_run, watch, why_suppressed
 from tests.builders import MINUTE_US, SECOND_US, START_US, a_feedback_event, a_prediction_event, an_arrival
 from tests.records import MODEL, make_release, make_run, number_id
 
@@ -106,14 +109,39 @@ class TestWatch:
             (run,) = list_runs(c)
             (step,) = read_steps(c, run.id)
             stored = read_signals(c, model=MODEL)
-            messages = read_unsent(c, 10)
+            messages = [each for each in read_unsent(c, 10) if each.type == DRIFT_NOTICED]
+            (alert,) = list_open(c)
         assert (run.status, run.champion, run.signal_id) == ("waiting", "1", signals[0].id)
         assert run.reason == signals[0].reason
         assert "predictions were corrected since 2026-11-23T06:4" in run.reason
         assert (step.step, step.evidence["log_evidence"]) == ("opened", signals[0].log_evidence)
         assert {signal.id for signal in stored} == {signal.id for signal in signals}
-        assert [message.type for message in messages] == ["errata.drift.noticed.v1"] * len(signals)
+        assert [msgspec.json.decode(message.data)["id"] for message in messages] == [
+            each.id for each in signals
+        ]
         assert msgspec.json.decode(messages[0].data)["run_id"] == run.id
+        assert (alert.key, alert.model, alert.severity) == (drift_key(MODEL, ALL), MODEL, "warning")
+        assert f"{run.id} " in alert.sentence
+
+    def test_people_are_told_of_a_drift_once_and_when_it_is_over(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1000, edited=0.05)
+        for _ in range(2):
+            traffic.send(600, edited=0.4)
+            watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+            with db.read() as c:
+                (alert,) = list_alerts(c)
+            assert alert.resolved_us is None
+        traffic.send(300, edited=0.0)
+        watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        with db.read() as c:
+            assert len(list_open(c)) == 1
+        traffic.send(300, edited=0.0)
+        watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        with db.read() as c:
+            (alert,) = list_alerts(c)
+        assert (alert.resolution or "").startswith("The rate is back: 0 of ")
 
     def test_the_same_drift_is_told_once_however_long_it_lasts(
         self, db: Database, traffic: Traffic, new_id: NewId
