@@ -98,3 +98,7 @@ chaos-model: $(INSTALLED)  ## Run random histories of the real consumer and tran
 .PHONY: bench-statistics
 bench-statistics: $(INSTALLED) $(BENCH)  ## What detectors, intervals and estimates do on streams whose truth is known; SCALE=, SEED=, DATA=
 	$(BIN)/python -m bench.statistics
+
+.PHONY: malformed
+malformed: $(INSTALLED)  ## Store malformed events of every kind, EVENTS=1000000, and see that each is set aside for its reason; SEED=
+	$(BIN)/python -m bench.malformed

@@ -121,6 +121,25 @@ class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     automatic: bool = True
 
 
+class Requirements(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is asked of a model, before a release and in the service (quality/requirements.py); all may be left out."""
+
+    #: From input to output, the latency that 95 % of predictions keep, at most.
+    served_p95_ms: float | None = None
+    #: From capture to display, the latency that 95 % of shown predictions keep, at most.
+    shown_p95_ms: float | None = None
+    #: Share of predictions that users edit, at most.
+    edit_rate: float | None = None
+    #: Mean edit distance in 0..1, at most.
+    edit_distance: float | None = None
+    #: Predictions in a second that the service bears, at least.
+    qps: float | None = None
+    #: How it is served; for people to read.
+    serving_mode: Literal["online", "batch", "edge"] | None = None
+    #: What it is served on; for people to read.
+    device: str | None = None
+
+
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a candidate is trained (retrain/training.py)."""
 
@@ -145,6 +164,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     mining: Mining = Mining()
     training: Training = Training()
     gate: Gate = Gate()
+    requirements: Requirements = Requirements()
 
 
 class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -309,6 +329,15 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     erasures_file: str = "var/erasures.jsonl"
 
 
+class Logs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What processes write to standard error (errata/command/logs.py)."""
+
+    #: `json` is one object a line, with time, level, logger, message, and trace where there is one.
+    format: Literal["text", "json"] = "text"
+    #: What Errata itself logs, at least; of its libraries it is always warnings.
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One way by which alerts reach people: a chat room, a mailbox, a webhook."""
 
@@ -352,6 +381,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     trainer: Trainer = Trainer()
     dashboard: Dashboard = Dashboard()
     retention: Retention = Retention()
+    logs: Logs = Logs()
     alerts: Alerts = Alerts()
     models: dict[str, Model] = {}
 
@@ -474,6 +504,7 @@ def _check(settings: Settings) -> None:
             raise SettingsError(
                 f"models.{name}.mining: the shares must add up to more than 0 and less than 1"
             )
+        _check_requirements(name, model.requirements)
     _check_retention(settings)
 
 
@@ -501,6 +532,19 @@ def _check_retention(settings: Settings) -> None:
             raise SettingsError(
                 f"retention.tombstones_days must be more than retention.{name}_days: "
                 "ids have to be known for longer than what they belong to"
+            )
+
+
+def _check_requirements(model: str, requirements: Requirements) -> None:
+    for name in ("served_p95_ms", "shown_p95_ms", "qps"):
+        bound = getattr(requirements, name)
+        if bound is not None and not 0 < bound < math.inf:
+            raise SettingsError(f"models.{model}.requirements.{name} must be more than 0, not {bound}")
+    for name in ("edit_rate", "edit_distance"):
+        bound = getattr(requirements, name)
+        if bound is not None and not 0 < bound < 1:
+            raise SettingsError(
+                f"models.{model}.requirements.{name} is a share between 0 and 1, such as 0.05 for 5 %, not {bound}"
             )
 
 

@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -22,11 +22,12 @@ import torch
 from errata.errors import Fenced, Malformed, Unavailable
 from errata.identity import NewId
 from errata.settings import Model, Settings, find_model
+from quality.requirements import list_requirements
 from retrain.artifacts import artifact_sha256
 from retrain.datasets import freeze, split_samples
-from retrain.gate import Pairs, judge
+from retrain.gate import Held, Pairs, is_graded, judge
 from retrain.release import promote, publish_champions
-from retrain.scorecard import make_cases, make_scorecards, measure
+from retrain.scorecard import check_offline, make_cases, make_scorecards, measure
 from retrain.trainer import Progress, Trainer, load_trainer
 from storage import examples, leases, releases, runs
 from storage.alerts import News, announce, raise_alert, resolve_alert
@@ -178,11 +179,31 @@ def _score(work: Work, run: Run) -> None:
         for name, of_version in measured.items()
         for card in make_scorecards(run.id, name, of_version, is_new)
     ]
+    required = list_requirements(work.model.requirements)
+    groups = np.array([example.group for example in frozen], dtype=np.str_)
+    checked = [
+        check_offline(
+            required, measured[version.version], groups, is_graded=is_graded(work.model.task), seed=run.seed
+        )
+        for version in (champion, candidate)
+    ]
     cases = make_cases(run.id, frozen, measured[champion.version], measured[candidate.version])
     evidence = {
         "n": len(frozen),
         "champion_wrong": sum(case.champion_ppm > 0 for case in cases),
         "candidate_wrong": sum(case.candidate_ppm > 0 for case in cases),
+        "requirements": [
+            asdict(
+                Held(
+                    of_champion.requirement.name,
+                    of_champion.judgement,
+                    of_champion.sentence,
+                    of_candidate.judgement,
+                    of_candidate.sentence,
+                )
+            )
+            for of_champion, of_candidate in zip(*checked, strict=True)
+        ],
     }
     with work.db.write() as c:
         runs.put_scorecards(c, cards)
@@ -195,6 +216,7 @@ def _judge(work: Work, run: Run) -> None:
     with work.db.read() as c:
         rows = examples.read_dataset(c, _present(run.dataset_hash))
         cases = {case.example_id: case for case in runs.read_cases(c, run.id)}
+        scored = next(step for step in runs.read_steps(c, run.id) if step.step == "scored")
 
     def pairs(wanted_new: bool) -> Pairs:
         chosen = [e for e, role, is_new in rows if role == "evaluation" and is_new is wanted_new]
@@ -209,6 +231,7 @@ def _judge(work: Work, run: Run) -> None:
         pairs(True),
         work.model.task,
         work.model.gate,
+        held=[Held(**each) for each in scored.evidence.get("requirements", [])],
         champion=run.champion,
         candidate=_present(run.candidate),
         seed=run.seed,

@@ -75,11 +75,12 @@ class Timers:
                     timer.name,
                     error,
                     exc_info=None if isinstance(error, Unavailable) else error,
+                    extra={"timer": timer.name},
                 )
         else:
             if timer.name in self._failing:
                 self._failing.discard(timer.name)
-                logger.warning("timer %s works again", timer.name)
+                logger.warning("timer %s works again", timer.name, extra={"timer": timer.name})
 
     def _run_for_ever(self) -> None:
         while not self._stopped.wait(self.run_due()):

@@ -21,7 +21,8 @@ FUNCTIONS: Final[Mapping[str, Sequence[str]]] = {
     "slices": ("storage.slices:assign_slices",),
     "rows": ("storage.facts:prediction_columns", "storage.facts:feedback_columns"),
     "insert": (
-        "storage.insertion:insert_unseen",
+        "storage.insertion:list_seen",
+        "storage.insertion:insert_by_id",
         "storage.insertion:insert_columns",
         "storage.insertion:insert_new",
     ),

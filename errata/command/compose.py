@@ -110,7 +110,7 @@ def run_composed_worker(settings: Settings) -> int:
                 once("retain", 10 * second, lambda: remove_old(database, settings.retention, now_us())),
                 *verification,
                 # Not by one worker alone: Prometheus may ask any of them.
-                Timer("overlook", 5 * second, overlook),
+                Timer("overlook", 10 * second, overlook),
             ],
             # Every worker may send: who claims a delivery sends it.
             slow_timers=[Timer("alert", second, alert)],

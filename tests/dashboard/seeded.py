@@ -14,15 +14,17 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from errata.events import Event, FeedbackData, PredictionData, VocData
 from errata.identity import new_id
-from errata.settings import Model, Task
+from errata.settings import Mining, Model, Settings, Task
 from errata.topics import FEEDBACK, PREDICTIONS, VOC
 from examples.card_reader.cards import draw_card, encode_image
 from examples.card_reader.digits import share_out
-from storage import batches, examples, releases, runs, signals
+from labeling.orders import deliver, draft_batch, order_batch
+from storage import batches, examples, predictions, releases, runs, signals
 from storage.alerts import (
     News,
     claim_deliveries,
@@ -96,6 +98,38 @@ def add_voc(url: str, text: str, time_us: int) -> None:
     database = open_database(url)
     try:
         apply(database, arrival, models=MODELS, slice_values_per_hour=200, worker="seed", now_us=time_us)
+    finally:
+        database.close()
+
+
+def add_audit(url: str, now_us: int) -> None:
+    """A batch of the champion, all of it audits, of which every tenth output turns out to be wrong."""
+    settings = Settings(
+        models={
+            MODEL: msgspec.structs.replace(
+                MODELS[MODEL],
+                mining=Mining(quantity=40, audit_share=0.98, evaluation_share=0.01, diverse_share=0),
+            )
+        }
+    )
+    database = open_database(url)
+    try:
+        batch = draft_batch(database, settings, MODEL, now_us, new_id)
+        order_batch(database, batch.id, "For the numbers.", now_us, new_id)
+        with database.read() as c:
+            shown = [
+                predictions.get_prediction(c, item.prediction_id) for item in batches.read_items(c, batch.id)
+            ]
+        labels = [
+            Label(
+                prediction_id=each.id,
+                label={**each.output, "expiry": "01/30"} if place % 10 == 0 else each.output,
+                labeler="auditor-1",
+                labeled_us=now_us,
+            )
+            for place, each in enumerate(shown)
+        ]
+        deliver(database, batch.id, labels, now_us)
     finally:
         database.close()
 

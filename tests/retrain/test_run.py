@@ -8,7 +8,7 @@ import pytest
 
 from errata.errors import Fenced, Unavailable
 from errata.identity import new_id
-from errata.settings import Gate, Settings
+from errata.settings import Gate, Requirements, Settings
 from errata.topics import VERSION_RELEASED
 from retrain import run as run_module
 from retrain.release import promote, register
@@ -328,3 +328,24 @@ def test_the_next_run_learns_from_what_the_one_before_learnt_from(db: Database, 
     assert "on 180 examples that were there before 3 is wrong on 0 instead of 0" in str(run.verdict_reason)
     with db.read() as c:
         assert champion(c, MODEL).version == "2"  # type: ignore[union-attr]
+
+
+def test_a_candidate_that_fails_a_requirement_is_kept_out_with_the_reason(
+    db: Database, tmp_path: Path
+) -> None:
+    clock = Clock()
+    set_scene(db, tmp_path, clock)
+    settings = make_settings(tmp_path, trainer="forgetful")
+    model = msgspec.structs.replace(settings.models[MODEL], requirements=Requirements(edit_rate=0.5, qps=10))
+    run = carry_out_run(db, msgspec.structs.replace(settings, models={MODEL: model}), clock)
+    assert (run.status, run.verdict) == ("kept", "keep")
+    assert run.verdict_reason is not None
+    assert run.verdict_reason.startswith(
+        "Keep 1: 2 fails what 1 does not fail (Wrong, which stands for edited: 66.7 % ("
+    )
+    assert "at most 50.0 % is required, which is not met)" in run.verdict_reason
+    with db.read() as c:
+        steps = {step.step: step.evidence for step in runs.read_steps(c, RUN)}
+    [held] = steps["scored"]["requirements"]
+    assert (held["requirement"], held["champion"], held["candidate"]) == ("edit_rate", "pass", "fail")
+    assert steps["judged"]["requirements"] == [held]
