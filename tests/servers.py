@@ -1,13 +1,17 @@
 """Real servers for tests: the Kafka-compatible broker and PostgreSQL, each on this machine and by itself."""
 
+import json
 import shutil
 import socket
 import tempfile
+import threading
 import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -79,3 +83,37 @@ def fresh_postgres_database(url: str) -> str:
 def _with_database(url: str, name: str) -> str:
     server, question, options = url.partition("?")
     return f"{server.rpartition('/')[0]}/{name}{question}{options}"
+
+
+class Webhook:
+    """What a webhook was told, as paths and bodies; while `refuses` is set it answers 500 and takes nothing."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[str, dict[str, Any]]] = []
+        self.refuses = False
+        self.port = 0
+
+
+@contextmanager
+def running_webhook() -> Iterator[Webhook]:
+    """A server that takes JSON at every path."""
+    webhook = Webhook()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if not webhook.refuses:
+                webhook.received.append((self.path, json.loads(body)))
+            self.send_response(500 if webhook.refuses else 200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        webhook.port = server.server_address[1]
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        try:
+            yield webhook
+        finally:
+            server.shutdown()

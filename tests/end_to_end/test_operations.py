@@ -18,7 +18,7 @@ from errata.topics import PREDICTIONS, ensure_topics
 from storage.ledger import read_ledger_summary
 from storage.outbox import read_unsent
 from storage.pauses import list_paused
-from tests.servers import free_port
+from tests.servers import free_port, running_webhook
 
 SETTINGS = """
 [broker]
@@ -84,13 +84,21 @@ def dialect():
 
 
 @pytest.fixture
-def environ(bootstrap, database_url, db, tmp_path, port):
+def webhook():
+    """Where the worker sends its alerts."""
+    with running_webhook() as running:
+        yield running
+
+
+@pytest.fixture
+def environ(bootstrap, database_url, db, tmp_path, port, webhook):
     file = tmp_path / "errata.toml"
     file.write_text(SETTINGS.format(port=port), encoding="utf-8")
     return {name: value for name, value in os.environ.items() if not name.startswith("ERRATA_")} | {
         "ERRATA_SETTINGS": str(file),
         "ERRATA_BROKER__BOOTSTRAP": bootstrap,
         "ERRATA_DATABASE__URL": database_url,
+        "ERRATA_ALERTS__CHANNELS__ONCALL__URL": f"json://127.0.0.1:{webhook.port}",
     }
 
 
@@ -111,7 +119,7 @@ def get(port: int, path: str) -> str:
 
 
 def test_a_flooded_partition_waits_for_a_person_and_a_broker_that_is_silent_shows(
-    bootstrap, environ, children, db, port, proxy, monkeypatch, capsys
+    bootstrap, environ, children, db, port, proxy, webhook, monkeypatch, capsys
 ):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
@@ -149,10 +157,14 @@ def test_a_flooded_partition_waits_for_a_person_and_a_broker_that_is_silent_show
             .startswith(f"{stopped_at[1]} of the last {stopped_at[1]} events")
         )
         assert counts()[0] == stopped_at
+        wait_until(lambda: len(webhook.received) == 1, 20, "the alert", children)
+        assert webhook.received[0][1]["title"] == f"Critical: {PREDICTIONS}/0 is not read"
 
         assert run(["dead-letters", "resume"]) == 0
         assert capsys.readouterr().out == f"{PREDICTIONS}/0 goes on\n"
         wait_until(lambda: counts()[0] == (1, 500), 30, "the rest as dead letters", children)
+    wait_until(lambda: len(webhook.received) == 2, 20, "the end of the alert", children)
+    assert webhook.received[1][1]["title"] == f"Resolved: {PREDICTIONS}/0 is not read"
     assert paused() == []
     assert run(["verify"]) == 0
     assert run(["dead-letters", "resume"]) == 0

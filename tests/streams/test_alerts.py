@@ -2,12 +2,9 @@
 
 import email
 import email.policy
-import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,7 +21,7 @@ from streams.alerts import AlertSender, is_quiet, receivers, retry_us, write_mes
 from streams.channels import Message, Send, send
 from tests.builders import START_US
 from tests.records import MODEL
-from tests.servers import free_port
+from tests.servers import Webhook, free_port, running_webhook
 
 SEOUL = ZoneInfo("Asia/Seoul")
 MINUTE_US = 60_000_000
@@ -50,34 +47,11 @@ def dialect() -> str:
     return "sqlite"
 
 
-class Posts:
-    """Webhooks that were called; while `refuses` is set they answer 500."""
-
-    def __init__(self) -> None:
-        self.received: list[tuple[str, dict[str, Any]]] = []
-        self.refuses = False
-
-
 @pytest.fixture
-def posts() -> Iterator[tuple[Posts, str]]:
-    """A server for webhooks, and the Apprise URL of one; its token is a secret."""
-    posts = Posts()
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            if not posts.refuses:
-                posts.received.append((self.path, json.loads(body)))
-            self.send_response(500 if posts.refuses else 200)
-            self.end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
-        yield posts, f"json://127.0.0.1:{server.server_address[1]}/hooks/{TOKEN}"
-        server.shutdown()
+def posts() -> Iterator[tuple[Webhook, str]]:
+    """A webhook, and its Apprise URL, which holds a secret."""
+    with running_webhook() as webhook:
+        yield webhook, f"json://127.0.0.1:{webhook.port}/hooks/{TOKEN}"
 
 
 class Mailbox:

@@ -1,17 +1,12 @@
 """`errata alerts`: what people were told is listed, a test is sent at once, and an alert is closed by hand."""
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 
 from errata.command.session import now_us
 from errata.identity import new_id
 from storage.alerts import News, claim_deliveries, find_open, note_failure, raise_alert, route
 from storage.database import Database
-from tests.servers import free_port
+from tests.servers import free_port, running_webhook
 
 NEWS = News(
     key="drift/card-reader/all",
@@ -32,26 +27,6 @@ def noticed(database: Database) -> Database:
     claimed = claim_deliveries(database, "team-chat", now_us(), lambda _: 0, only_urgent=False)
     note_failure(database, [delivery for delivery, _ in claimed], "error=500")
     return database
-
-
-@pytest.fixture
-def webhook() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A webhook, and what it was told."""
-    received: list[dict[str, str]] = []
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
-        yield f"json://127.0.0.1:{server.server_address[1]}", received
-        server.shutdown()
 
 
 def test_alerts_are_listed_with_what_became_of_them(errata, noticed):
@@ -76,16 +51,16 @@ def test_one_is_resolved_by_hand_once(errata, noticed):
     assert (again.code, NEWS.key in again.err) == (2, True)
 
 
-def test_a_test_is_sent_at_once_and_says_which_channel_did_not_take_it(errata, webhook, monkeypatch):
-    url, received = webhook
-    monkeypatch.setenv("ERRATA_ALERTS__CHANNELS__GOOD__URL", url)
-    assert errata("alerts", "test").out == "good  taken\n"
-    assert [each["title"] for each in received] == ["A test"]
-    monkeypatch.setenv("ERRATA_ALERTS__CHANNELS__DEAD__URL", f"json://127.0.0.1:{free_port()}")
-    both = errata("alerts", "test", "--json")
-    assert both.code == 1
-    assert {each["channel"]: each["taken"] for each in both.json()} == {"dead": False, "good": True}
-    assert errata("alerts", "test", "--channel", "good").code == 0
+def test_a_test_is_sent_at_once_and_says_which_channel_did_not_take_it(errata, monkeypatch):
+    with running_webhook() as webhook:
+        monkeypatch.setenv("ERRATA_ALERTS__CHANNELS__GOOD__URL", f"json://127.0.0.1:{webhook.port}")
+        assert errata("alerts", "test").out == "good  taken\n"
+        assert [told["title"] for _, told in webhook.received] == ["A test"]
+        monkeypatch.setenv("ERRATA_ALERTS__CHANNELS__DEAD__URL", f"json://127.0.0.1:{free_port()}")
+        both = errata("alerts", "test", "--json")
+        assert both.code == 1
+        assert {each["channel"]: each["taken"] for each in both.json()} == {"dead": False, "good": True}
+        assert errata("alerts", "test", "--channel", "good").code == 0
 
 
 def test_a_channel_that_is_not_there_is_named_with_its_nearest(errata, monkeypatch):
