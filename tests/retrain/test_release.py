@@ -110,9 +110,9 @@ def test_another_version_ends_what_was_told_about_the_one_before(db: Database, t
     add(db, tmp_path, ["old"])
     add(db, tmp_path, ["old", "new"])
     news = News(key="drift", kind="drift", severity="warning", title="Drift", sentence="", model=MODEL)
-    for act in (lambda: crown(db, tmp_path, "2"), lambda: go_back(db, tmp_path)):
+    for number, act in enumerate([lambda: crown(db, tmp_path, "2"), lambda: go_back(db, tmp_path)]):
         with db.write() as c:
-            raise_alert(c, news, NOW_US, new_id)
+            raise_alert(c, news, NOW_US + number, new_id)
         release = act()
         with db.read() as c:
             assert list_open(c) == []
