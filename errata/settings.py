@@ -64,12 +64,24 @@ class Detector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a signal may open a run by itself."""
+    """When a run is opened without a person (quality/trigger.py)."""
 
+    #: A warning is noted at this share of the evidence that alarms; 1 notes none.
+    warning_share: float = 0.01
     #: Corrections since the change that a run needs as evidence.
     minimum_corrections: int = 30
-    #: Time after a run was decided during which no other run is opened.
+    #: Matured predictions since the change that a run needs.
+    minimum_predictions: int = 200
+    #: Subjects with predictions since the change that a run needs; a prediction without a subject counts as one.
+    minimum_subjects: int = 20
+    #: How long the change must have lasted.
+    minimum_seconds: float = 7200.0
+    #: Time after a run was decided during which no other is opened; doubled for each candidate that failed its gate.
     cooldown_seconds: float = 86_400.0
+    #: Runs that are opened without a person in any seven days, at most.
+    runs_per_week: int = 2
+    #: A run is opened after so many days without a run or a release; 0 turns that off.
+    scheduled_days: float = 30.0
 
 
 class Mining(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -64,6 +64,23 @@ def count_predictions(
     return c.scalar(wanted.where(*in_span(p.time_us, since_us, until_us))) or 0
 
 
+def count_subjects(
+    c: Connection,
+    *,
+    model: str,
+    version: str,
+    slice: str = ALL,  # noqa: A002
+    since_us: int,
+    until_us: int,
+) -> int:
+    """How many subjects have predictions made from `since_us` to `until_us`; one without a subject counts as one."""
+    p = predictions.c
+    wanted = select(func.count(p.subject.distinct()) + func.count() - func.count(p.subject)).where(
+        p.model == model, p.version == version, in_slice(c, slice)
+    )
+    return c.scalar(wanted.where(p.time_us >= since_us, p.time_us <= until_us)) or 0
+
+
 @dataclass(frozen=True, slots=True)
 class Matured:
     """Predictions of one span of time that are old enough: `n`, and `k` of them corrected in time.

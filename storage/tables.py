@@ -356,9 +356,17 @@ signals = Table(
     Column("n_corrections", BigInteger, nullable=False),
     Column("log_evidence", Float, nullable=False),
     Column("ceiling", Float, nullable=False, comment="the rate that was allowed"),
-    Column("decision", String(16), nullable=False, comment="opened or suppressed"),
+    Column("decision", String(16), nullable=False, comment="warned, opened, suppressed or calmed"),
     Column("reason", Text, nullable=False, comment="a sentence"),
     Column("run_id", _id(), nullable=True),
+    Column(
+        "rule",
+        String(16),
+        nullable=False,
+        server_default="drift",
+        comment="what decided: drift, schedule, person, or the rule that spoke against a run",
+    ),
+    Column("level", Float, nullable=True, comment="the evidence that alarms, as log_evidence is"),
     Index(None, "model", "time_us"),
 )
 

@@ -5,16 +5,17 @@ from dataclasses import asdict, replace
 from typing import Final
 
 from errata.identity import NewId
-from errata.settings import Model, Settings, Trigger
+from errata.settings import Model, Settings
 from errata.topics import DRIFT_NOTICED, RETRAIN, RUN_REQUESTED, SIGNALS
 from errata.wire import format_time
 from quality.drift import DetectorState, Update, reset_for_version, update
+from quality.trigger import Evidence, PastRun, why_not_enough, why_not_now
 from quality.windows import MINUTE_US
 from storage import outbox
 from storage.database import Database
 from storage.errors import Conflict
 from storage.locks import lock_run_opening
-from storage.predictions import Matured, read_matured
+from storage.predictions import Matured, count_subjects, read_matured
 from storage.records import Release, Run, RunStatus, RunStep, Signal
 from storage.releases import champion, list_releases
 from storage.runs import list_runs, open_run, put_step
@@ -80,7 +81,14 @@ def follow(
 
 
 def decide(
-    release: Release, model: Model, alarm: Update, runs: Sequence[Run], now_us: int, new_id: NewId
+    release: Release,
+    model: Model,
+    alarm: Update,
+    n_subjects: int,
+    until_us: int,
+    runs: Sequence[Run],
+    now_us: int,
+    new_id: NewId,
 ) -> tuple[Signal, Run | None]:
     """What an alarm of a champion leads to: its signal, and the run that it opens; `runs` are all of the model."""
     n, k, change_us = (
@@ -104,25 +112,36 @@ def decide(
         reason=observed,
         run_id=None,
     )
-    suppressed = why_suppressed(k, model.trigger, runs, now_us)
+    evidence = Evidence(
+        n=n,
+        k=k,
+        n_subjects=n_subjects,
+        since_us=until_us if change_us is None else change_us,
+        until_us=until_us,
+        allowed=ceiling,
+    )
+    suppressed = why_not_now(past_runs(runs), model.trigger, now_us) or why_not_enough(
+        evidence, model.trigger
+    )
     if suppressed is not None:
-        return replace(signal, reason=f"{observed} {suppressed}"), None
+        return replace(signal, reason=f"{observed} {suppressed.reason}", rule=suppressed.rule), None
     run = _new_run(release, observed, signal.id, now_us, new_id)
     return replace(signal, decision="opened", run_id=run.id), run
 
 
-def why_suppressed(corrections: int, trigger: Trigger, runs: Sequence[Run], now_us: int) -> str | None:
-    """Why an alarm with `corrections` since the change opens no run, in a sentence; None if it opens one."""
-    for run in runs:
-        if run.status in OPEN:
-            return f"Run {run.id} is {run.status} already."
-    decided_us = max((run.decided_us for run in runs if run.decided_us is not None), default=None)
-    if decided_us is not None and now_us < decided_us + _us(trigger.cooldown_seconds):
-        hours = trigger.cooldown_seconds / 3600
-        return f"The last run was decided at {format_time(decided_us)}, less than {hours:g} hours ago."
-    if corrections < trigger.minimum_corrections:
-        return f"A run needs {trigger.minimum_corrections} corrections."
-    return None
+def past_runs(runs: Sequence[Run]) -> list[PastRun]:
+    """Runs as the rules see them; a signal is what opened them unless a person did."""
+    return [
+        PastRun(
+            id=run.id,
+            status=run.status,
+            opened_us=run.opened_us,
+            decided_us=run.decided_us,
+            automatic=run.signal_id is not None,
+            failed_gate=run.verdict == "keep",
+        )
+        for run in runs
+    ]
 
 
 def first_state(before: StoredState | None) -> DetectorState:
@@ -167,7 +186,17 @@ def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: New
         signals = []
         told = {each.change_us for each in read_signals(c, model=name) if each.version == release.version}
         for alarm in alarms:
-            signal, run = decide(release, model, alarm, list_runs(c, model=name), now_us, new_id)
+            since_us = alarm.change.since_us if alarm.change else None
+            n_subjects = (
+                0
+                if since_us is None
+                else count_subjects(
+                    c, model=name, version=release.version, since_us=since_us, until_us=matured_us
+                )
+            )
+            signal, run = decide(
+                release, model, alarm, n_subjects, matured_us, list_runs(c, model=name), now_us, new_id
+            )
             if run is None and signal.change_us in told:
                 # The same drift alarms again and again until somebody ends it; one signal of it is enough.
                 continue

@@ -5,7 +5,14 @@ import pytest
 from errata.events import Who
 from storage.database import Database
 from storage.errors import NotFound
-from storage.predictions import Matured, count_predictions, get_prediction, read_matured, read_predictions
+from storage.predictions import (
+    Matured,
+    count_predictions,
+    count_subjects,
+    get_prediction,
+    read_matured,
+    read_predictions,
+)
 from storage.records import Prediction
 from tests.builders import MINUTE_US, SECOND_US, START_US, a_feedback_event, a_prediction_event, an_arrival
 from tests.records import MODEL, number_id
@@ -140,3 +147,20 @@ def test_a_span_is_open_at_its_start_and_closed_at_its_end(filled: Database) -> 
             step_us=MINUTE_US,
         )
     assert span == Matured(START_US + MINUTE_US, START_US + MINUTE_US, 1, 0)
+
+
+def test_subjects_are_counted_once_and_what_has_none_by_itself(db: Database, apply_to: Apply) -> None:
+    subjects = ["ada", "ada", "bo", None, None]
+    events = [
+        a_prediction_event(number, time_us=START_US + number, subject=subject)
+        for number, subject in enumerate(subjects)
+    ]
+    apply_to(an_arrival([*events, a_prediction_event(9, time_us=START_US + 9, tags={"device": "android"})]))
+    with db.read() as c:
+        until_us = START_US + 9
+        assert count_subjects(c, model=MODEL, version="1", since_us=START_US, until_us=until_us) == 5
+        assert count_subjects(c, model=MODEL, version="1", since_us=START_US + 2, until_us=until_us) == 4
+        ios = count_subjects(
+            c, model=MODEL, version="1", slice="device=ios", since_us=START_US, until_us=until_us
+        )
+    assert ios == 4
