@@ -15,7 +15,7 @@ from quality.intervals import rate_interval
 
 #: A rule that speaks against a run.
 Rule = Literal[
-    "run_open", "cooldown", "budget", "corrections", "predictions", "subjects", "duration", "bound"
+    "run_open", "cooldown", "budget", "whole", "corrections", "predictions", "subjects", "duration", "bound"
 ]
 
 DAY_US: Final = 86_400_000_000
