@@ -23,6 +23,7 @@ from quality.trigger import (
 )
 from quality.windows import MINUTE_US
 from storage import outbox
+from storage.alerts import News, raise_alert, resolve_alert
 from storage.database import Database, Transaction
 from storage.errors import Conflict
 from storage.locks import lock_run_opening
@@ -40,6 +41,8 @@ from storage.signals import (
 from storage.slices import ALL
 from storage.windows import count_in_windows
 
+#: Signals by these rules are no news: a run that was due, and a slice of which all predictions have told already.
+_NO_ALERT: Final = ("schedule", "whole")
 #: A run in one of these is on its way to a verdict.
 OPEN: Final[tuple[RunStatus, ...]] = ("waiting", "requested", "training")
 
@@ -171,6 +174,24 @@ def decide(
     reason = f"{alarm.observed}{focus}"
     run = _new_run(release, reason, signal.id, now_us, new_id)
     return replace(signal, decision="opened", reason=reason, run_id=run.id), run
+
+
+def tell_drift(signal: Signal) -> News:
+    """What people are told of a signal; all signals of one model and slice are about one condition."""
+    led_to = f" Run {signal.run_id} was opened." if signal.run_id is not None else ""
+    return News(
+        key=drift_key(signal.model, signal.slice),
+        kind="drift",
+        severity="warning",
+        title=f"Drift of {signal.model} {signal.version}",
+        sentence=signal.reason + led_to,
+        model=signal.model,
+    )
+
+
+def drift_key(model: str, slice: str) -> str:  # noqa: A002
+    """The condition that the correction rate of a model has drifted in a slice."""
+    return f"drift/{model}/{slice}"
 
 
 def past_runs(runs: Sequence[Run]) -> list[PastRun]:
@@ -360,6 +381,11 @@ class _Deciding:
 
     def _put(self, signal: Signal) -> None:
         put_signal(self.c, signal)
+        key = drift_key(signal.model, signal.slice)
+        if signal.decision == "calmed":
+            resolve_alert(self.c, key, signal.reason, self.now_us)
+        elif signal.decision in ("opened", "suppressed") and signal.rule not in _NO_ALERT:
+            raise_alert(self.c, tell_drift(signal), self.now_us, self.new_id)
         outbox.put(self.c, SIGNALS, signal.model, DRIFT_NOTICED, asdict(signal), self.now_us, signal.id)
         self.signals.append(signal)
 
