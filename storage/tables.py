@@ -511,7 +511,7 @@ dataset_examples = Table(
     Column("dataset_hash", String(64), ForeignKey("datasets.hash"), primary_key=True),
     Column("example_id", _id(), ForeignKey("examples.id"), primary_key=True),
     Column("role", String(16), nullable=False),
-    Column("is_new", Integer, nullable=False, comment="1 if it comes from the batch of this run"),
+    Column("is_new", Integer, nullable=False, comment="1 if from the batch of the run, or after its change"),
 )
 
 runs = Table(

@@ -1,4 +1,4 @@
-"""What decided about a signal, and the evidence that alarms."""
+"""What decided about a signal, and the evidence that alarms; what a run learns from as new."""
 
 from collections.abc import Sequence
 
@@ -12,6 +12,8 @@ depends_on: Sequence[str] | None = None
 
 _DECISION = "warned, opened, suppressed or calmed"
 _DECISION_BEFORE = "opened or suppressed"
+_NEW = "1 if from the batch of the run, or after its change"
+_NEW_BEFORE = "1 if it comes from the batch of this run"
 
 
 def upgrade() -> None:
@@ -31,9 +33,13 @@ def upgrade() -> None:
             )
         )
         signals.alter_column("decision", comment=_DECISION, existing_comment=_DECISION_BEFORE)
+    with op.batch_alter_table("dataset_examples") as dataset_examples:
+        dataset_examples.alter_column("is_new", comment=_NEW, existing_comment=_NEW_BEFORE)
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("dataset_examples") as dataset_examples:
+        dataset_examples.alter_column("is_new", comment=_NEW_BEFORE, existing_comment=_NEW)
     with op.batch_alter_table("signals") as signals:
         signals.alter_column("decision", comment=_DECISION_BEFORE, existing_comment=_DECISION)
         signals.drop_column("level")
