@@ -216,10 +216,17 @@ def describe_loop(
     if run is not None and run.decided_us is None and run.status in ("waiting", "requested", "training"):
         return [f"{_describe_cause(run, signals, zone, now_us)} {_describe_wait(run, batch)}"]
     decided_us = run.decided_us or run.opened_us if run is not None else 0
-    unanswered = [signal for signal in signals if signal.time_us > decided_us]
+    unanswered = [
+        signal for signal in signals if signal.time_us > decided_us and signal.decision == "suppressed"
+    ]
     said = _describe_end(run, zone, now_us) if run is not None else []
     if unanswered:
         said.append(_describe_unanswered(unanswered, run is not None, zone, now_us))
+    latest = signals[0] if signals else None
+    if not unanswered and latest is not None and latest.decision == "warned" and latest.time_us > decided_us:
+        said.append(
+            f"{_describe_signal(latest, zone, now_us)}. It is a warning; more evidence makes an alarm."
+        )
     if said:
         return said
     if champion is None:
@@ -245,6 +252,9 @@ def _describe_unanswered(signals: Sequence[Signal], after_run: bool, zone: ZoneI
 
 
 def _describe_signal(signal: Signal, zone: ZoneInfo, now_us: int) -> str:
+    if signal.rule == "schedule":
+        reason = with_local_times(signal.reason.rstrip("."), zone, now_us)
+        return f"Scheduled at {moment(signal.time_us, zone, now_us)}: {reason}"
     rate = signal.n_corrections / signal.n_events if signal.n_events else None
     sliced = "" if signal.slice == "all" else f" for {signal.slice}"
     return (

@@ -66,19 +66,37 @@ class Detector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     horizon_seconds: float = 3600.0
     #: Matured predictions of a version that set its reference rate before detection starts.
     reference_predictions: int = 2000
-    #: One false alarm is expected in this many predictions.
+    #: One false alarm is expected in this many predictions of a slice, and so many of all slices of a tag together.
     events_per_false_alarm: float = 1_000_000.0
+    #: False alarms allowed in a week, over all slices: sets the above from the traffic of the last seven days.
+    false_alarms_per_week: float | None = None
     #: A rate up to (1 + tolerance) x the reference ceiling is no drift.
     tolerance: float = 0.0
+    #: The rate that is allowed (a service level), for every slice and from the first prediction; learnt unless given.
+    ceiling_rate: float | None = None
+    #: Slices that are watched beside the whole, at most; those that come first.
+    slices: int = 200
 
 
 class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a signal may open a run by itself."""
+    """When a run is opened without a person (quality/trigger.py)."""
 
+    #: A warning is noted at this share of the evidence that alarms; 1 notes none.
+    warning_share: float = 0.01
     #: Corrections since the change that a run needs as evidence.
     minimum_corrections: int = 30
-    #: Time after a run was decided during which no other run is opened.
+    #: Matured predictions since the change that a run needs.
+    minimum_predictions: int = 200
+    #: Subjects with predictions since the change that a run needs; a prediction without a subject counts as one.
+    minimum_subjects: int = 20
+    #: How long the change must have lasted.
+    minimum_seconds: float = 7200.0
+    #: Time after a run was decided during which no other is opened; doubled for each candidate that failed its gate.
     cooldown_seconds: float = 86_400.0
+    #: Runs that are opened without a person in any seven days, at most.
+    runs_per_week: int = 2
+    #: A run is opened after so many days without a run or a release; 0 turns that off.
+    scheduled_days: float = 30.0
 
 
 class Mining(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -499,6 +517,7 @@ def _check(settings: Settings) -> None:
     _check_intake(settings.intake)
     _check_alerts(settings)
     for name, model in settings.models.items():
+        _check_detector(f"models.{name}", model)
         share = model.mining.audit_share + model.mining.evaluation_share + model.mining.diverse_share
         if not 0 < share < 1:
             raise SettingsError(
@@ -533,6 +552,20 @@ def _check_retention(settings: Settings) -> None:
                 f"retention.tombstones_days must be more than retention.{name}_days: "
                 "ids have to be known for longer than what they belong to"
             )
+
+
+def _check_detector(name: str, model: Model) -> None:
+    detector, trigger = model.detector, model.trigger
+    if detector.events_per_false_alarm < 1:
+        raise SettingsError(f"{name}.detector.events_per_false_alarm must be 1 or more")
+    if detector.false_alarms_per_week is not None and not detector.false_alarms_per_week > 0:
+        raise SettingsError(f"{name}.detector.false_alarms_per_week must be more than 0")
+    if detector.ceiling_rate is not None and not 0 < detector.ceiling_rate < 1:
+        raise SettingsError(f"{name}.detector.ceiling_rate must be a share between 0 and 1")
+    if detector.horizon_seconds <= 0:
+        raise SettingsError(f"{name}.detector.horizon_seconds must be more than 0")
+    if not 0 < trigger.warning_share <= 1:
+        raise SettingsError(f"{name}.trigger.warning_share must be more than 0 and at most 1")
 
 
 def _check_requirements(model: str, requirements: Requirements) -> None:

@@ -22,6 +22,7 @@ from storage import batches, examples, outbox, predictions, releases, runs, sign
 from storage.database import Database
 from storage.errors import Conflict, NotFound
 from storage.records import Batch, BatchItem, Example, Label, Prediction, Role, Run, RunStep
+from storage.slices import ALL
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +34,10 @@ WORST_PRAISE: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """What a batch is chosen from: the predictions of one version in a span of time."""
+    """What a batch is chosen from: the predictions of one version and slice in a span of time."""
 
     version: str
+    slice: str
     since_us: int
     until_us: int
     predictions: Sequence[Prediction]
@@ -47,8 +49,8 @@ class Pool:
 def collect(db: Database, settings: Settings, now_us: int, new_id: NewId) -> list[str]:
     """Order a batch for each run that waits for one and has settled; return the ids of these batches.
 
-    Predictions are taken from the time since the change that opened the run, as far as `lookback_seconds`
-    allows. Where there are some but none can be labelled, the run has failed.
+    Predictions are taken from the slice and the time since the change that opened the run, as far as
+    `lookback_seconds` allows. Where there are some but none can be labelled, the run has failed.
     """
     with db.read() as c:
         waiting = [run for run in runs.list_runs(c, status="waiting") if run.batch_id is None]
@@ -57,9 +59,11 @@ def collect(db: Database, settings: Settings, now_us: int, new_id: NewId) -> lis
         mining = settings.models[run.model].mining if run.model in settings.models else None
         if mining is None or now_us < run.opened_us + _us(mining.settle_seconds):
             continue
-        pool = read_pool(db, run.model, run.champion, mining, now_us, change_us=_find_change(db, run))
+        change_us, drifted = _find_change(db, run)
+        pool = read_pool(db, run.model, run.champion, mining, now_us, change_us=change_us, of_slice=drifted)
+        focus = "" if drifted == ALL else f" It is chosen from {drifted}, where the rate has drifted."
         batch, items = _compose(
-            pool, run.model, mining, run.seed, f"Run {run.id} waits for it.", now_us, new_id
+            pool, run.model, mining, run.seed, f"Run {run.id} waits for it.{focus}", now_us, new_id
         )
         if items:
             if _order_for_run(db, replace(batch, run_id=run.id), items, now_us, new_id):
@@ -165,13 +169,26 @@ def cost_of(batch: Batch) -> Decimal:
 
 
 def read_pool(
-    db: Database, model: str, version: str, mining: Mining, now_us: int, *, change_us: int | None = None
+    db: Database,
+    model: str,
+    version: str,
+    mining: Mining,
+    now_us: int,
+    *,
+    change_us: int | None = None,
+    of_slice: str = ALL,
 ) -> Pool:
     """Read what a batch may be chosen from; nothing from before the change, nor from before the lookback."""
     since_us = max(now_us - _us(mining.lookback_seconds), change_us or 0)
     with db.read() as c:
         found = predictions.read_predictions(
-            c, model=model, version=version, since_us=since_us, until_us=now_us, limit=POOL
+            c,
+            model=model,
+            version=version,
+            slice=of_slice,
+            since_us=since_us,
+            until_us=now_us,
+            limit=POOL,
         )
         known = batches.list_ordered_predictions(c, model)
         comments = voc.read_voc(c, model=model, since_us=since_us, limit=POOL)
@@ -185,7 +202,7 @@ def read_pool(
         for comment in comments
         if comment.prediction_id and (comment.rating is None or comment.rating <= WORST_PRAISE)
     }
-    return Pool(version, since_us, now_us, found, known, complaints, roles)
+    return Pool(version, of_slice, since_us, now_us, found, known, complaints, roles)
 
 
 def _compose(
@@ -204,6 +221,7 @@ def _compose(
         "mining": msgspec.to_builtins(mining),
         "seed": seed,
         "version": pool.version,
+        "slice": pool.slice,
         "since_us": pool.since_us,
         "until_us": pool.until_us,
         "n_predictions": len(pool.predictions),
@@ -256,12 +274,13 @@ def _announce(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _find_change(db: Database, run: Run) -> int | None:
-    """When the change began that opened the run, as far as it is known."""
+def _find_change(db: Database, run: Run) -> tuple[int | None, str]:
+    """When the change began that opened the run, as far as it is known, and in which slice."""
     if run.signal_id is None:
-        return None
+        return None, ALL
     with db.read() as c:
-        return signals.get_signal(c, run.signal_id).change_us
+        signal = signals.get_signal(c, run.signal_id)
+    return signal.change_us, signal.slice
 
 
 def _fail(db: Database, run: Run, why: str, now_us: int) -> None:

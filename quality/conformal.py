@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from quality.drift import ALTERNATIVES, HIGHEST_RATE
+from quality.evidence import ALTERNATIVES, HIGHEST_RATE
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

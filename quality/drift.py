@@ -1,38 +1,42 @@
-"""When the correction rate of a version has drifted: an e-Shiryaev-Roberts detector, fed by spans.
+"""When the correction rate of a version has drifted, as a whole or in a slice: detectors fed by steps of time.
 
-The reference rate is learnt from the first matured predictions; its upper confidence bound, raised by the
-tolerance, is the ceiling p0. Evidence against "the rate is at most p0" starts anew with every prediction, and
-for each alternative r the sum over all starts of their likelihood ratios is
+Each slice has a ceiling: the upper confidence bound of its rate in its first matured predictions (the reference), or
+what the settings allow. Evidence against "the rate is at most the ceiling" is gathered by quality/evidence.py. A slice
+is calm until its evidence reaches the level of a warning, then that of an alarm, and it is calm again once the upper
+bound of its rate since then lies below the ceiling: a drift that lasts is one alarm, however often the evidence rises.
 
-    R_r <- (R_r + n) (p1/p0)^k ((1-p1)/(1-p0))^(n-k),    p1 = r p0,
-
-after a span with k corrections among n predictions. With M the mean of R_r over the alternatives,
-A x alarms + M - predictions is a supermartingale under any dependence on the past. So alarms at M >= A, each
-followed by R = 0, are false at most once in A predictions on average, at any time and however often one looks
-(Shin, Ramdas and Rinaldo, E-detectors, New England Journal of Statistics in Data Science 2023). Only sums
-count, so neither the order within a span nor a replay can change the result.
+Only sums of steps count, and states are exact, so that a replay of the same steps gives the same bits.
 """
 
-import functools
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal
 
+import numpy as np
+import numpy.typing as npt
 from scipy.stats import beta
 
 from errata.errors import Malformed
 from errata.settings import Detector
+from quality.evidence import ALTERNATIVES, IntArray, add_counts, log_mean, log_ratios
+from quality.intervals import rate_intervals
+from quality.season import HOURS, LEAST_US, hour_of_week, learn_season
+from quality.windows import ALL
 
-#: The drifted rates that evidence is gathered for, as multiples of the ceiling.
-ALTERNATIVES = (1.2, 1.6, 2.4)
-#: No alternative lies above this rate, and a ceiling from here on leaves no drift to be found.
-HIGHEST_RATE = 0.95
 #: Confidence that the true reference rate lies below the ceiling. At .95 one reference in twenty would be
 #: exceeded from the start.
-CEILING_CONFIDENCE = 0.99
+CEILING_CONFIDENCE: Final = 0.99
+#: The same for a slice: of a hundred slices none is to be exceeded.
+SLICE_CEILING_CONFIDENCE: Final = 0.9999
 
-_NO_EVIDENCE = (-math.inf,) * len(ALTERNATIVES)
-_NOTHING = (0,) * len(ALTERNATIVES)
+Stage = Literal["calm", "warned", "alarmed"]
+STAGES: Final[tuple[Stage, ...]] = ("calm", "warned", "alarmed")
+
+_BETS: Final = len(ALTERNATIVES)
+_NO_EVIDENCE: Final = (-math.inf,) * _BETS
+_NOTHING: Final = (0,) * _BETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,27 @@ class Change:
     n: int
     k: int
     since_us: int | None
+    #: The rate that was allowed meanwhile.
+    allowed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Matured:
+    """One step of time whose predictions are old enough: for each slice how many there are, and how many corrected.
+
+    The first of them was made at `start_us`, the last at `end_us`.
+    """
+
+    start_us: int
+    end_us: int
+    counts: Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorState:
-    """All that a detector remembers of the spans it has seen, per alternative where a tuple."""
+    """All that the detector of a slice remembers of the steps it has seen, per alternative where a tuple of floats."""
 
-    #: Logarithm of R_r; minus infinity before the first span and after an alarm.
+    #: Logarithm of R_r; minus infinity before the first step and after an alarm.
     log_r: tuple[float, ...] = _NO_EVIDENCE
     #: Predictions and corrections since the reference was complete.
     n: int = 0
@@ -58,22 +76,42 @@ class DetectorState:
     #: The rate that counts as no drift; None while the reference is incomplete.
     ceiling: float | None = None
     #: Log-likelihood gain of each alternative over the ceiling since it was last 0 (Page's CUSUM), and the
-    #: predictions, corrections and start of the spans since then.
-    gain: tuple[float, ...] = (0.0,) * len(ALTERNATIVES)
+    #: predictions, corrections, allowed corrections and start of the steps since then.
+    gain: tuple[float, ...] = (0.0,) * _BETS
     gain_n: tuple[int, ...] = _NOTHING
     gain_k: tuple[int, ...] = _NOTHING
-    gain_since_us: tuple[int | None, ...] = (None,) * len(ALTERNATIVES)
+    gain_allowed: tuple[float, ...] = (0.0,) * _BETS
+    gain_since_us: tuple[int | None, ...] = (None,) * _BETS
+    stage: Stage = "calm"
+    #: When the stage began, and predictions, corrections and allowed corrections since its latest evidence.
+    stage_us: int | None = None
+    stage_n: int = 0
+    stage_k: int = 0
+    stage_allowed: float = 0.0
+    #: The evidence of the latest alarm, as a logarithm.
+    alarm_log_evidence: float | None = None
+    #: What was told last about the alarm: the rule that decided. Empty until something was.
+    told: str = ""
+    #: Of the whole alone: predictions and corrections by hour of the week, since when; and once four weeks are
+    #: there, how many times the flat ceiling each hour is allowed.
+    hours_since_us: int | None = None
+    hours_n: tuple[int, ...] = ()
+    hours_k: tuple[int, ...] = ()
+    season: tuple[float, ...] = ()
 
     @property
     def change(self) -> Change | None:
-        """The most likely change so far; None while no alternative explains the data better than the ceiling.
-
-        It outlives alarms: alarms with the same start are about the same drift.
-        """
-        best = max(range(len(ALTERNATIVES)), key=lambda place: self.gain[place])
+        """The most likely change so far; None while no alternative explains the data better than the ceiling."""
+        best = max(range(_BETS), key=lambda place: self.gain[place])
         if self.gain[best] <= 0:
             return None
-        return Change(self.gain_n[best], self.gain_k[best], self.gain_since_us[best])
+        n = self.gain_n[best]
+        return Change(n, self.gain_k[best], self.gain_since_us[best], self.gain_allowed[best] / n)
+
+    @property
+    def log_evidence(self) -> float:
+        """Log M, to be compared with the logarithm of the alarm level."""
+        return float(log_mean(np.array([self.log_r]))[0])
 
     def to_json(self) -> str:
         """Write the state so that `from_json` returns it bit by bit."""
@@ -84,73 +122,60 @@ class DetectorState:
 
     @classmethod
     def from_json(cls, text: str) -> "DetectorState":
-        """Read what `to_json` wrote. Raises Malformed("bad_detector_state") for anything else."""
+        """Read what `to_json` wrote, now or before there were stages. Raises Malformed("bad_detector_state")."""
         try:
             values = json.loads(text)
             values["log_r"] = [-math.inf if log_r is None else log_r for log_r in values["log_r"]]
+            if "gain_allowed" not in values:
+                values["gain_allowed"] = [n * (values["ceiling"] or 0.0) for n in values["gain_n"]]
             values = {
                 name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
             }
             state = cls(**values)
-            tuples = (state.log_r, state.gain, state.gain_n, state.gain_k, state.gain_since_us)
-            lengths = {len(part) for part in tuples}
+            per_alternative = (
+                state.log_r, state.gain, state.gain_n, state.gain_k, state.gain_allowed, state.gain_since_us
+            )  # fmt: skip
+            fits = {len(part) for part in per_alternative} == {_BETS} and state.stage in STAGES
         except (ValueError, TypeError, KeyError) as error:
             raise Malformed("bad_detector_state", f"not the state of a detector: {error}") from error
-        if len(values) != len(fields(cls)) or lengths != {len(ALTERNATIVES)}:
+        if not fits:
             raise Malformed("bad_detector_state", "not the state of this detector: it has other alternatives")
         return state
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    """What a span did: the next state, the evidence before any restart, and what it says."""
+class Notice:
+    """A slice has become `warned`, `alarmed` or `calm`: its state and evidence in the step that made it so."""
 
+    slice: str
+    stage: Stage
     state: DetectorState
-    #: log M; minus infinity while the reference is incomplete.
     log_evidence: float
-    alarm: bool
-    change: Change | None
+    #: The stage that it has left.
+    before: Stage
+    #: The last prediction of that step.
+    time_us: int
 
 
-def update(
-    state: DetectorState, n: int, k: int, detector: Detector, *, start_us: int | None = None
-) -> Update:
-    """Take in `n` matured predictions, `k` of them corrected, the first of which was made at `start_us`.
+def follow(
+    states: Mapping[str, DetectorState],
+    steps: Sequence[Matured],
+    detector: Detector,
+    *,
+    level: float,
+    warning_share: float = 1.0,
+) -> tuple[dict[str, DetectorState], list[Notice]]:
+    """Take in `steps` for the slices in `states`, and no others; return their states after it, and what changed.
 
-    The predictions of a span must be chosen without regard to their outcomes, for example by the time at
-    which they matured. Until `detector.reference_predictions` are reached, spans go to the reference alone.
-    Raises ValueError unless 0 <= k <= n.
+    An alarm takes evidence of `level`, a warning that share of it. The predictions of a step must be chosen without
+    regard to their outcomes, for example by the time at which they matured. Until `detector.reference_predictions` are
+    reached, those of a slice go to its reference alone. Raises ValueError unless 0 <= k <= n in each step.
     """
-    if not 0 <= k <= n:
-        raise ValueError(f"a span needs 0 <= k <= n, not k = {k} and n = {n}")
-    ceiling = state.ceiling
-    if ceiling is None:
-        return Update(_collect_reference(state, n, k, detector), -math.inf, False, None)
-    if n == 0 or ceiling >= HIGHEST_RATE:
-        state = replace(state, n=state.n + n, k=state.k + k)
-        return Update(state, _log_mean(state.log_r), False, state.change)
-    ratios = [k * corrected + (n - k) * uncorrected for corrected, uncorrected in _log_odds(ceiling)]
-    log_r = tuple(_add_logs(old, math.log(n)) + ratio for old, ratio in zip(state.log_r, ratios, strict=True))
-    log_evidence = _log_mean(log_r)
-    alarm = log_evidence >= math.log(detector.events_per_false_alarm)
-    gain = tuple(max(old + ratio, 0.0) for old, ratio in zip(state.gain, ratios, strict=True))
-    state = DetectorState(
-        log_r=_NO_EVIDENCE if alarm else log_r,
-        n=state.n + n,
-        k=state.k + k,
-        reference_n=state.reference_n,
-        reference_k=state.reference_k,
-        ceiling=ceiling,
-        gain=gain,
-        # A gain that falls to 0 starts over: its change lies ahead.
-        gain_n=tuple(old + n if gain[place] else 0 for place, old in enumerate(state.gain_n)),
-        gain_k=tuple(old + k if gain[place] else 0 for place, old in enumerate(state.gain_k)),
-        gain_since_us=tuple(
-            (old if state.gain[place] else start_us) if gain[place] else None
-            for place, old in enumerate(state.gain_since_us)
-        ),
-    )
-    return Update(state, log_evidence, alarm, state.change)
+    rows = _Rows(states)
+    notices = [
+        notice for step in steps for notice in rows.take_in(step, detector, level, level * warning_share)
+    ]
+    return rows.states(), notices
 
 
 def reset_for_version(state: DetectorState) -> DetectorState:
@@ -161,33 +186,230 @@ def reset_for_version(state: DetectorState) -> DetectorState:
     """
     if state.ceiling is None:
         return DetectorState()
-    return DetectorState(reference_n=state.reference_n, reference_k=state.reference_k, ceiling=state.ceiling)
+    return DetectorState(
+        reference_n=state.reference_n,
+        reference_k=state.reference_k,
+        ceiling=state.ceiling,
+        season=state.season,
+    )
 
 
-def _collect_reference(state: DetectorState, n: int, k: int, detector: Detector) -> DetectorState:
-    reference_n, reference_k = state.reference_n + n, state.reference_k + k
-    ceiling = None
-    if reference_n >= max(detector.reference_predictions, 1):
-        ceiling = _upper_bound(reference_n, reference_k) * (1 + detector.tolerance)
-    return replace(state, reference_n=reference_n, reference_k=reference_k, ceiling=ceiling)
+#: The fields of a state that become one array over slices, with the number that stands for None.
+_ARRAYS: Final[dict[str, tuple[Any, float | None]]] = {
+    "log_r": (np.float64, None),
+    "n": (np.int64, None),
+    "k": (np.int64, None),
+    "reference_n": (np.int64, None),
+    "reference_k": (np.int64, None),
+    "ceiling": (np.float64, np.nan),
+    "gain": (np.float64, None),
+    "gain_n": (np.int64, None),
+    "gain_k": (np.int64, None),
+    "gain_allowed": (np.float64, None),
+    "gain_since_us": (np.int64, -1),
+    "stage_us": (np.int64, -1),
+    "stage_n": (np.int64, None),
+    "stage_k": (np.int64, None),
+    "stage_allowed": (np.float64, None),
+    "alarm_log_evidence": (np.float64, np.nan),
+}
 
 
-def _upper_bound(n: int, k: int) -> float:
+class _Rows:
+    """The states of some slices side by side, one row each, changed in place."""
+
+    def __init__(self, states: Mapping[str, DetectorState]) -> None:
+        self._place = {name: place for place, name in enumerate(states)}
+        self._names = list(states)
+        self._states = list(states.values())
+        self._arrays = {
+            name: np.array([_filled(getattr(each, name), none) for each in self._states], dtype=kind)
+            for name, (kind, none) in _ARRAYS.items()
+        }
+        self._stage: list[Stage] = [each.stage for each in self._states]
+        self._told = [each.told for each in self._states]
+        whole = states.get(ALL, DetectorState())
+        self._season = whole.season
+        self._hours_since_us = whole.hours_since_us
+        self._hours_n, self._hours_k = (
+            list(hours) or [0] * HOURS for hours in (whole.hours_n, whole.hours_k)
+        )
+
+    def states(self) -> dict[str, DetectorState]:
+        return {name: self._state(place) for name, place in self._place.items()}
+
+    def take_in(self, step: Matured, detector: Detector, level: float, warning: float) -> list[Notice]:
+        """Move the rows that have predictions in `step`; return those whose stage changed."""
+        found = [
+            (self._place[name], *step.counts[name])
+            for name in self._names
+            if step.counts.get(name, (0, 0)) != (0, 0)
+        ]
+        if not found:
+            return []
+        at, n, k = np.array(found, dtype=np.int64).T
+        if ((k < 0) | (k > n)).any():
+            raise ValueError("a step needs 0 <= k <= n")
+        rows = self._arrays
+        if detector.ceiling_rate is not None:
+            rows["ceiling"][at] = detector.ceiling_rate
+        else:
+            # A ceiling without a reference was set by hand, and is no longer.
+            rows["ceiling"][at] = np.where(rows["reference_n"][at] > 0, rows["ceiling"][at], np.nan)
+        known = ~np.isnan(rows["ceiling"][at])
+        self._collect_references(at[~known], n[~known], k[~known], detector)
+        self._follow_season(step, detector)
+        at, n, k = at[known], n[known], k[known]
+        if not len(at):
+            return []
+        rows["n"][at] += n
+        rows["k"][at] += k
+        allowed = rows["ceiling"][at] * self._factors(at, step.start_us, detector)
+        self._move_change(at, n, k, allowed, step.start_us)
+        rows["log_r"][at] = add_counts(rows["log_r"][at], n, k, allowed)
+        return self._move_stages(at, n, k, allowed, step.end_us, math.log(level), math.log(warning))
+
+    def _collect_references(self, at: IntArray, n: IntArray, k: IntArray, detector: Detector) -> None:
+        rows = self._arrays
+        rows["reference_n"][at] += n
+        rows["reference_k"][at] += k
+        for place in at[rows["reference_n"][at] >= max(detector.reference_predictions, 1)].tolist():
+            confidence = CEILING_CONFIDENCE if self._names[place] == ALL else SLICE_CEILING_CONFIDENCE
+            reference = int(rows["reference_n"][place]), int(rows["reference_k"][place])
+            rows["ceiling"][place] = _upper_bound(*reference, confidence) * (1 + detector.tolerance)
+
+    def _follow_season(self, step: Matured, detector: Detector) -> None:
+        """Count hours of the week while the whole is no alarm; from four weeks on, they are the reference."""
+        n, k = step.counts.get(ALL, (0, 0))
+        place = self._place.get(ALL)
+        if place is None or self._season or not n or self._stage[place] == "alarmed":
+            return
+        if self._hours_since_us is None:
+            self._hours_since_us = step.start_us
+        if step.start_us >= self._hours_since_us + LEAST_US and detector.ceiling_rate is None:
+            self._season = learn_season(self._hours_n, self._hours_k)
+            reference = sum(self._hours_n), sum(self._hours_k)
+            rows = self._arrays
+            rows["reference_n"][place], rows["reference_k"][place] = reference
+            rows["ceiling"][place] = _upper_bound(*reference, CEILING_CONFIDENCE) * (1 + detector.tolerance)
+            return
+        hour = hour_of_week(step.start_us)
+        self._hours_n[hour] += n
+        self._hours_k[hour] += k
+
+    def _factors(self, at: IntArray, time_us: int, detector: Detector) -> npt.NDArray[np.float64]:
+        """How many times their flat ceiling slices are allowed now.
+
+        Slices follow the season of the whole where it allows more. Where it allows less they do not, because the
+        reference of a slice may come from a few hours of the week.
+        """
+        if not self._season or detector.ceiling_rate is not None:
+            return np.ones(len(at))
+        factor = self._season[hour_of_week(time_us)]
+        return np.where(at == self._place.get(ALL, -1), factor, max(factor, 1.0))
+
+    def _move_change(
+        self, at: IntArray, n: IntArray, k: IntArray, allowed: npt.NDArray[np.float64], start_us: int
+    ) -> None:
+        rows = self._arrays
+        before = rows["gain"][at]
+        ratios, _ = log_ratios(n, k, allowed)
+        gain = np.maximum(before + ratios, 0.0)
+        # A gain that falls to 0 starts over: its change lies ahead.
+        goes_on = gain > 0
+        rows["gain"][at] = gain
+        for name, added in (("gain_n", n), ("gain_k", k), ("gain_allowed", n * allowed)):
+            rows[name][at] = np.where(goes_on, rows[name][at] + added[:, None], 0)
+        since = np.where(before > 0, rows["gain_since_us"][at], start_us)
+        rows["gain_since_us"][at] = np.where(goes_on, since, -1)
+
+    def _move_stages(
+        self,
+        at: IntArray,
+        n: IntArray,
+        k: IntArray,
+        allowed: npt.NDArray[np.float64],
+        time_us: int,
+        log_level: float,
+        log_warning: float,
+    ) -> list[Notice]:
+        rows = self._arrays
+        evidence = log_mean(rows["log_r"][at])
+        staged = np.array([self._stage[place] != "calm" for place in at.tolist()])
+        below = np.zeros(len(at), dtype=bool)
+        if staged.any():
+            on = at[staged]
+            for name, added in (("stage_n", n), ("stage_k", k), ("stage_allowed", n * allowed)):
+                rows[name][on] += added[staged]
+            _, high = rate_intervals(rows["stage_n"][on], rows["stage_k"][on])
+            below[staged] = high * rows["stage_n"][on] < rows["stage_allowed"][on]
+        notices = []
+        may_move = staged | (evidence >= log_warning)
+        moving = zip(
+            at[may_move].tolist(), evidence[may_move].tolist(), below[may_move].tolist(), strict=True
+        )
+        for place, here, is_below in moving:
+            before = self._stage[place]
+            if here >= log_level:
+                rows["log_r"][place] = -np.inf
+                rows["alarm_log_evidence"][place] = here
+                stage: Stage = "alarmed"
+            elif before == "calm" and here >= log_warning:
+                stage = "warned"
+            elif before != "calm" and is_below:
+                stage = "calm"
+            else:
+                continue
+            notices += self._enter(place, stage, time_us, here)
+        return notices
+
+    def _enter(self, place: int, stage: Stage, time_us: int, log_evidence: float) -> list[Notice]:
+        """Begin a stage, or begin it anew; only the first tells."""
+        rows, before, state = self._arrays, self._stage[place], self._state(place)
+        for name in ("stage_n", "stage_k", "stage_allowed"):
+            rows[name][place] = 0
+        if stage == before:
+            return []
+        self._stage[place] = stage
+        rows["stage_us"][place] = -1 if stage == "calm" else time_us
+        notice = Notice(self._names[place], stage, state, log_evidence, before, time_us)
+        self._told[place] = ""
+        if stage == "calm":
+            rows["alarm_log_evidence"][place] = np.nan
+            rows["gain"][place] = 0.0
+            for name, nothing in (("gain_n", 0), ("gain_k", 0), ("gain_allowed", 0.0), ("gain_since_us", -1)):
+                rows[name][place] = nothing
+        return [notice]
+
+    def _state(self, place: int) -> DetectorState:
+        values = {
+            name: _emptied(self._arrays[name][place].tolist(), none) for name, (_, none) in _ARRAYS.items()
+        }
+        state = replace(self._states[place], **values, stage=self._stage[place], told=self._told[place])
+        if self._names[place] != ALL:
+            return state
+        if self._season:
+            return replace(state, season=self._season, hours_since_us=None, hours_n=(), hours_k=())
+        return replace(
+            state,
+            hours_since_us=self._hours_since_us,
+            hours_n=tuple(self._hours_n) if self._hours_since_us is not None else (),
+            hours_k=tuple(self._hours_k) if self._hours_since_us is not None else (),
+        )
+
+
+def _filled(value: Any, none: float | None) -> Any:
+    if isinstance(value, tuple):
+        return [none if each is None else each for each in value]
+    return none if value is None else value
+
+
+def _emptied(value: Any, none: float | None) -> Any:
+    if isinstance(value, list):
+        return tuple(_emptied(each, none) for each in value)
+    return None if none is not None and (value == none or value != value) else value
+
+
+def _upper_bound(n: int, k: int, confidence: float) -> float:
     """Return the one-sided bound of Clopper and Pearson (Biometrika 1934), exact for a fixed n."""
-    return 1.0 if k == n else float(beta.ppf(CEILING_CONFIDENCE, k + 1, n - k))
-
-
-def _log_odds(ceiling: float) -> list[tuple[float, float]]:
-    """Return each alternative's log-likelihood ratio of one corrected and of one uncorrected prediction."""
-    rates = (min(multiple * ceiling, HIGHEST_RATE) for multiple in ALTERNATIVES)
-    return [(math.log(rate / ceiling), math.log1p(-rate) - math.log1p(-ceiling)) for rate in rates]
-
-
-def _log_mean(log_values: tuple[float, ...]) -> float:
-    return functools.reduce(_add_logs, log_values) - math.log(len(log_values))
-
-
-def _add_logs(a: float, b: float) -> float:
-    """Return log(exp(a) + exp(b)) without overflow."""
-    larger, smaller = max(a, b), min(a, b)
-    return larger if smaller == -math.inf else larger + math.log1p(math.exp(smaller - larger))
+    return 1.0 if k == n else float(beta.ppf(confidence, k + 1, n - k))

@@ -19,10 +19,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from quality.drift import ALTERNATIVES, HIGHEST_RATE
-
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+#: The drifted rates that evidence is gathered for, as multiples of the ceiling.
+ALTERNATIVES = (1.2, 1.6, 2.4)
+#: No alternative lies above this rate, and a ceiling from here on leaves no drift to be found.
+HIGHEST_RATE = 0.95
 
 #: How the bets on a continuous score are spread over the largest that stays positive.
 BETS = (0.1, 0.3, 0.6)
@@ -47,17 +50,29 @@ def add_counts(
     outcomes; their order within the step does not matter. A slice without events, or with a ceiling that leaves no
     room, stays as it is.
     """
+    counts = np.maximum(np.asarray(n, dtype=np.float64), 1.0)
+    ratios, moves = log_ratios(n, k, ceiling, multiples)
+    started = np.logaddexp(log_r, np.log(counts)[:, None])
+    return np.where(moves[:, None], started + ratios, log_r)
+
+
+def log_ratios(
+    n: npt.ArrayLike, k: npt.ArrayLike, ceiling: npt.ArrayLike, multiples: Sequence[float] = ALTERNATIVES
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Return what each alternative explains better than the ceiling, as log-likelihood ratios; and where that is told.
+
+    It is not where a slice has no events, or a ceiling that leaves no room: the ratios there are 0.
+    """
     n, k, null = (np.asarray(each, dtype=np.float64) for each in (n, k, ceiling))
     if ((k < 0) | (k > n)).any():
         raise ValueError("a step needs 0 <= k <= n")
-    open_ = (n > 0) & (null > 0) & (null < HIGHEST_RATE)
-    null = np.where(open_, null, 0.5)
+    moves = (n > 0) & (null > 0) & (null < HIGHEST_RATE)
+    null = np.where(moves, null, 0.5)
     rates = np.minimum(null[:, None] * np.asarray(multiples), HIGHEST_RATE)
     corrected = np.log(rates / null[:, None])
     uncorrected = np.log1p(-rates) - np.log1p(-null[:, None])
-    gain = k[:, None] * corrected + (n - k)[:, None] * uncorrected
-    started = np.logaddexp(log_r, np.log(np.maximum(n, 1.0))[:, None])
-    return np.where(open_[:, None], started + gain, log_r)
+    ratios = k[:, None] * corrected + (n - k)[:, None] * uncorrected
+    return np.where(moves[:, None], ratios, 0.0), moves
 
 
 def add_scores(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from quality.drift import ALTERNATIVES, HIGHEST_RATE
+from quality.evidence import ALTERNATIVES, HIGHEST_RATE
 
 
 def flagged(log_evidence: npt.ArrayLike, alpha: float) -> npt.NDArray[np.int64]:
@@ -28,7 +28,7 @@ def flagged(log_evidence: npt.ArrayLike, alpha: float) -> npt.NDArray[np.int64]:
 def log_e_values(n: npt.ArrayLike, k: npt.ArrayLike, rate: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return for each slice the log e-value of `k` of `n` against a rate of at most `rate`.
 
-    A mixture over the multiples of quality/drift.py, each a likelihood ratio with mean 1 or less.
+    A mixture over the multiples of quality/evidence.py, each a likelihood ratio with mean 1 or less.
     """
     n, k, null = (np.asarray(each, dtype=np.float64) for each in (n, k, rate))
     null = np.clip(null, 1e-9, HIGHEST_RATE)

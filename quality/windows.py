@@ -8,6 +8,7 @@ new.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from quality.outcomes import FeedbackFact
 IntArray = npt.NDArray[np.int64]
 
 MINUTE_US = 60_000_000
+#: The slice that every prediction is in.
+ALL: Final = "all"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,20 @@ import msgspec
 from errata.errors import Stop
 from retrain.trainer import Sample
 from storage.database import Database
-from storage.examples import list_split_groups, put_dataset, read_examples
+from storage.examples import list_made_since, list_split_groups, put_dataset, read_examples
 from storage.records import Dataset, Example, Role, Run
+from storage.signals import get_signal
 
-#: Example, role, and whether it comes from the batch of the run.
+#: Example, role, and whether it comes from the batch of the run, or from after the change that opened it.
 Row = tuple[Example, Role, bool]
 
 
 def freeze(db: Database, run: Run, now_us: int) -> Dataset:
-    """Store and return the dataset of all examples that the model has now; those of the run's batch are new.
+    """Store and return the dataset of all examples that the model has now; those from after the change are new.
 
-    Called again while the examples are the same, it finds the same dataset. Raises Stop when a group both
-    trains and judges: whatever such a dataset shows is false.
+    They come from the run's batch, or from an earlier one: one whose candidate failed, perhaps. Called again while the
+    examples are the same, it finds the same dataset. Raises Stop when a group both trains and judges: whatever such a
+    dataset shows is false.
     """
     with db.write() as c:
         split = list_split_groups(c, run.model)
@@ -27,8 +29,18 @@ def freeze(db: Database, run: Run, now_us: int) -> Dataset:
             raise Stop(
                 f"these groups of {run.model} are in training and in evaluation: {', '.join(split[:5])}"
             )
+        signal = get_signal(c, run.signal_id) if run.signal_id is not None else None
+        after = (
+            list_made_since(c, model=run.model, slice=signal.slice, since_us=signal.change_us)
+            if signal is not None and signal.change_us is not None
+            else set()
+        )
         rows: list[Row] = [
-            (example, example.role, run.batch_id is not None and example.batch_id == run.batch_id)
+            (
+                example,
+                example.role,
+                example.id in after or (run.batch_id is not None and example.batch_id == run.batch_id),
+            )
             for example in read_examples(c, model=run.model)
         ]
         dataset = Dataset(

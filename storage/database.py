@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import psycopg
 from alembic import command
@@ -17,6 +17,9 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from errata.errors import ErrataError, Malformed, SettingsError, Stop, Unavailable
+
+#: What other rooms pass along while a transaction is open.
+Transaction: TypeAlias = Connection
 
 _BUSY_SECONDS: Final = 10
 

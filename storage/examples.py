@@ -8,8 +8,9 @@ from sqlalchemy import Connection, Row, func, select
 from storage.errors import Conflict, NotFound
 from storage.insertion import insert_new, is_one_of
 from storage.json_text import from_text, to_text
+from storage.predictions import in_slice
 from storage.records import Dataset, Example, Role
-from storage.tables import dataset_examples, datasets, examples
+from storage.tables import dataset_examples, datasets, examples, predictions
 
 
 def put_examples(c: Connection, new: Sequence[Example]) -> None:
@@ -51,6 +52,13 @@ def read_examples(
     if ids is not None:
         query = query.where(is_one_of(c, examples.c.id, sorted(ids)))
     return [_to_example(row) for row in c.execute(query)]
+
+
+def list_made_since(c: Connection, *, model: str, slice: str, since_us: int) -> set[str]:  # noqa: A002
+    """The examples that are predictions of a slice made from `since_us` on."""
+    wanted = select(examples.c.id).join(predictions, predictions.c.id == examples.c.id)
+    wanted = wanted.where(examples.c.model == model, predictions.c.time_us >= since_us, in_slice(c, slice))
+    return set(c.scalars(wanted))
 
 
 def count_examples(c: Connection, *, model: str) -> dict[tuple[Role, str], int]:

@@ -1,14 +1,16 @@
 """Predictions as people and miners read them, each with what became of it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, select
 
+from quality.drift import Matured
 from quality.outcomes import Action
 from storage.errors import NotFound
 from storage.insertion import in_span
-from storage.json_text import from_text_or_none, to_text
+from storage.json_text import from_text, from_text_or_none, to_text
 from storage.records import Prediction
 from storage.slices import ALL
 from storage.tables import feedback, outcomes, predictions
@@ -64,17 +66,21 @@ def count_predictions(
     return c.scalar(wanted.where(*in_span(p.time_us, since_us, until_us))) or 0
 
 
-@dataclass(frozen=True, slots=True)
-class Matured:
-    """Predictions of one span of time that are old enough: `n`, and `k` of them corrected in time.
-
-    The first of them was made at `start_us`, the last at `end_us`.
-    """
-
-    start_us: int
-    end_us: int
-    n: int
-    k: int
+def count_subjects(
+    c: Connection,
+    *,
+    model: str,
+    version: str,
+    slice: str = ALL,  # noqa: A002
+    since_us: int,
+    until_us: int,
+) -> int:
+    """How many subjects have predictions made from `since_us` to `until_us`; one without a subject counts as one."""
+    p = predictions.c
+    wanted = select(func.count(p.subject.distinct()) + func.count() - func.count(p.subject)).where(
+        p.model == model, p.version == version, in_slice(c, slice)
+    )
+    return c.scalar(wanted.where(p.time_us >= since_us, p.time_us <= until_us)) or 0
 
 
 def read_matured(
@@ -82,30 +88,50 @@ def read_matured(
     *,
     model: str,
     version: str,
-    slice: str = ALL,  # noqa: A002
     after_us: int,
     until_us: int,
     horizon_us: int,
     step_us: int,
+    most_steps: int,
 ) -> list[Matured]:
-    """The predictions made in (`after_us`, `until_us`] by spans of `step_us`, without the empty ones.
+    """The predictions made in (`after_us`, `until_us`] by steps of `step_us`, without the empty ones, in every slice.
 
-    Corrected is edited or rejected, where the feedback that counts came up to `horizon_us` after the
-    prediction. Feedback given again after the horizon moves a prediction out of the count: read it soon after
-    the horizon.
+    Of steps that span more time than `most_steps`, the first are read. Corrected is edited or rejected, where the
+    feedback that counts came up to `horizon_us` after the prediction. Feedback given again after the horizon moves a
+    prediction out of the count: read it soon after the horizon.
     """
     p, o = predictions.c, outcomes.c
+    wanted = and_(p.model == model, p.version == version, p.time_us > after_us, p.time_us <= until_us)
+    first_us = c.scalar(select(func.min(p.time_us)).where(wanted))
+    if first_us is None:
+        return []
+    step = p.time_us - p.time_us % step_us
     corrected = (o.prediction_id == p.id) & o.action.in_(("edit", "reject")) & (o.delay_us <= horizon_us)
-    start_us, end_us = func.min(p.time_us).label("start_us"), func.max(p.time_us).label("end_us")
-    spans = c.execute(
-        select(start_us, end_us, func.count(p.id).label("n"), func.count(o.prediction_id).label("k"))
+    found = c.execute(
+        select(
+            step.label("step"),
+            p.slices,
+            func.min(p.time_us).label("start_us"),
+            func.max(p.time_us).label("end_us"),
+            func.count(p.id).label("n"),
+            func.count(o.prediction_id).label("k"),
+        )
         .select_from(predictions.outerjoin(outcomes, corrected))
-        .where(p.model == model, p.version == version, in_slice(c, slice))
-        .where(p.time_us > after_us, p.time_us <= until_us)
-        .group_by(p.time_us - p.time_us % step_us)
-        .order_by(start_us)
-    )
-    return [Matured(span.start_us, span.end_us, span.n, span.k) for span in spans]
+        .where(wanted, p.time_us < first_us - first_us % step_us + most_steps * step_us)
+        # Predictions with the same tags are one row, which is then counted under each of its slices.
+        .group_by(step, p.slices)
+        .order_by("step")
+    ).all()
+    return [_as_step(list(rows)) for _, rows in groupby(found, lambda row: row.step)]
+
+
+def _as_step(rows: Sequence[Any]) -> Matured:
+    counts: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        for name in (ALL, *from_text(row.slices)):
+            n, k = counts.get(name, (0, 0))
+            counts[name] = n + row.n, k + row.k
+    return Matured(min(row.start_us for row in rows), max(row.end_us for row in rows), counts)
 
 
 def in_slice(c: Connection, slice: str) -> ColumnElement[bool]:  # noqa: A002

@@ -14,6 +14,8 @@ BatchStatus = Literal["draft", "ordered", "delivered", "accepted", "rejected"]
 RunStatus = Literal["waiting", "requested", "training", "promoted", "kept", "failed"]
 Part = Literal["founding", "audit", "evaluation", "corrected", "uncertain", "diverse"]
 Role = Literal["training", "evaluation"]
+#: A warning opens nothing; an alarm has opened a run, or was suppressed; calmed ends what was warned or alarmed of.
+Decision = Literal["warned", "opened", "suppressed", "calmed"]
 Change = Literal["fixed", "broken", "still_wrong", "still_right"]
 #: Which frozen examples a scorecard is about: those from before the change, from after it, or all.
 Portion = Literal["all", "before", "after"]
@@ -113,7 +115,11 @@ class Voc:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """A detector's alarm and what was decided about it."""
+    """A detector's alarm, or another occasion for a run, and what was decided about it.
+
+    `rule` is what decided: drift, schedule, person, or the rule of quality/trigger.py that spoke against a run.
+    `level` is the evidence that alarms, as `log_evidence` is.
+    """
 
     id: str
     model: str
@@ -125,9 +131,11 @@ class Signal:
     n_corrections: int
     log_evidence: float
     ceiling: float
-    decision: Literal["opened", "suppressed"]
+    decision: Decision
     reason: str
     run_id: str | None
+    rule: str = "drift"
+    level: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Signals: where each drift detector stands, and what its alarms led to."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from storage.errors import NotFound
 from storage.insertion import insert_new, put_rows
@@ -18,30 +19,43 @@ class StoredState(NamedTuple):
     matured_us: int
 
 
-def get_detector_state(c: Connection, model: str, version: str, slice: str) -> StoredState | None:  # noqa: A002
-    """Where the detector of a version and slice stands; None at its start."""
-    row = c.execute(
-        select(detector_states.c.state, detector_states.c.matured_us)
+def read_detector_states(c: Connection, model: str, version: str) -> dict[str, StoredState]:
+    """Where the detectors of a version stand, by slice; empty at its start."""
+    rows = c.execute(
+        select(detector_states.c.slice, detector_states.c.state, detector_states.c.matured_us)
         .where(detector_states.c.model == model)
         .where(detector_states.c.version == version)
-        .where(detector_states.c.slice == slice)
-    ).one_or_none()
-    return None if row is None else StoredState(row.state, row.matured_us)
+        .order_by(detector_states.c.slice)
+    )
+    return {row.slice: StoredState(row.state, row.matured_us) for row in rows}
 
 
-def put_detector_state(
-    c: Connection,
-    model: str,
-    version: str,
-    slice: str,  # noqa: A002
-    *,
-    state: str,
-    matured_us: int,
-    now_us: int,
+def put_detector_states(
+    c: Connection, model: str, version: str, states: Mapping[str, StoredState], now_us: int
 ) -> None:
-    """Keep the state of a detector in place of the one before."""
-    key = {"model": model, "version": version, "slice": slice}
-    put_rows(c, detector_states, [{**key, "state": state, "matured_us": matured_us, "stored_us": now_us}])
+    """Keep the states of some slices in place of those before."""
+    rows = [
+        {
+            "model": model,
+            "version": version,
+            "slice": name,
+            "state": stored.state,
+            "matured_us": stored.matured_us,
+            "stored_us": now_us,
+        }
+        for name, stored in states.items()
+    ]
+    put_rows(c, detector_states, rows)
+
+
+def forget_detector_states(c: Connection, model: str, version: str, slices: Sequence[str]) -> None:
+    """Forget the states of some slices of a version."""
+    c.execute(
+        delete(detector_states)
+        .where(detector_states.c.model == model)
+        .where(detector_states.c.version == version)
+        .where(detector_states.c.slice.in_(list(slices)))
+    )
 
 
 def put_signal(c: Connection, signal: Signal) -> None:

@@ -13,12 +13,13 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection, and_, select
 
+from quality import windows
 from storage.insertion import insert_new, list_keys
 from storage.json_text import to_text
 from storage.locks import lock_slice_values
 from storage.tables import slice_values
 
-ALL: Final = "all"
+ALL: Final = windows.ALL
 OTHER: Final = "__other__"
 HOUR_US: Final = 3_600_000_000
 

@@ -356,9 +356,17 @@ signals = Table(
     Column("n_corrections", BigInteger, nullable=False),
     Column("log_evidence", Float, nullable=False),
     Column("ceiling", Float, nullable=False, comment="the rate that was allowed"),
-    Column("decision", String(16), nullable=False, comment="opened or suppressed"),
+    Column("decision", String(16), nullable=False, comment="warned, opened, suppressed or calmed"),
     Column("reason", Text, nullable=False, comment="a sentence"),
     Column("run_id", _id(), nullable=True),
+    Column(
+        "rule",
+        String(16),
+        nullable=False,
+        server_default="drift",
+        comment="what decided: drift, schedule, person, or the rule that spoke against a run",
+    ),
+    Column("level", Float, nullable=True, comment="the evidence that alarms, as log_evidence is"),
     Index(None, "model", "time_us"),
 )
 
@@ -503,7 +511,7 @@ dataset_examples = Table(
     Column("dataset_hash", String(64), ForeignKey("datasets.hash"), primary_key=True),
     Column("example_id", _id(), ForeignKey("examples.id"), primary_key=True),
     Column("role", String(16), nullable=False),
-    Column("is_new", Integer, nullable=False, comment="1 if it comes from the batch of this run"),
+    Column("is_new", Integer, nullable=False, comment="1 if from the batch of the run, or after its change"),
 )
 
 runs = Table(

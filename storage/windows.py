@@ -148,6 +148,16 @@ def read_spans(
     return {row.version: (row.first_us, row.last_us) for row in c.execute(own)}
 
 
+def count_in_windows(c: Connection, *, model: str, since_us: int, until_us: int) -> tuple[int, int | None]:
+    """How many predictions of a model there are in a span, and the first minute that has any."""
+    w = windows.c
+    counted = select(func.coalesce(func.sum(w.n), 0).label("n"), func.min(w.minute_us).label("first_us"))
+    row = c.execute(
+        counted.where(w.model == model, w.slice == ALL, *in_span(w.minute_us, since_us, until_us))
+    ).one()
+    return int(row.n), row.first_us
+
+
 def list_slices(
     c: Connection, model: str, *, since_us: int | None = None, until_us: int | None = None
 ) -> list[str]:

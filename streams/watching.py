@@ -1,39 +1,59 @@
 """The first step of the loop: watch the correction rate of each champion, and decide what an alarm leads to."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from errata.identity import NewId
-from errata.settings import Model, Settings, Trigger
+from errata.settings import Model, Settings
 from errata.topics import DRIFT_NOTICED, RETRAIN, RUN_REQUESTED, SIGNALS
 from errata.wire import format_time
-from quality.drift import DetectorState, Update, reset_for_version, update
-from quality.windows import MINUTE_US, minute_of
+from quality.drift import DetectorState, Matured, Notice, follow, reset_for_version
+from quality.evidence import events_per_false_alarm
+from quality.trigger import (
+    DAY_US,
+    WEEK_US,
+    Evidence,
+    PastRun,
+    Suppression,
+    why_due,
+    why_not_enough,
+    why_not_now,
+)
+from quality.windows import MINUTE_US
 from storage import outbox
-from storage.alerts import News, find_open, raise_alert, resolve_alert
-from storage.database import Database
+from storage.alerts import News, raise_alert, resolve_alert
+from storage.database import Database, Transaction
 from storage.errors import Conflict
 from storage.locks import lock_run_opening
-from storage.predictions import Matured, read_matured
+from storage.predictions import count_subjects, read_matured
 from storage.records import Release, Run, RunStatus, RunStep, Signal
 from storage.releases import champion, list_releases
 from storage.runs import list_runs, open_run, put_step
-from storage.signals import StoredState, get_detector_state, put_detector_state, put_signal, read_signals
+from storage.signals import (
+    StoredState,
+    forget_detector_states,
+    put_detector_states,
+    put_signal,
+    read_detector_states,
+)
 from storage.slices import ALL
-from storage.windows import sum_windows
+from storage.windows import count_in_windows
 
+#: Signals by these rules are no news: a run that was due, and a slice of which all predictions have told already.
+_NO_ALERT: Final = ("schedule", "whole")
 #: A run in one of these is on its way to a verdict.
 OPEN: Final[tuple[RunStatus, ...]] = ("waiting", "requested", "training")
 
 
 def watch(db: Database, settings: Settings, now_us: int, new_id: NewId) -> list[Signal]:
-    """Bring the detector of every champion up to date; return the signals of those that alarmed.
+    """Bring the detectors of every champion up to date; return the signals of what was decided.
 
-    Predictions are read once, in the order of their times, when they are as old as the horizon of the detector.
-    One that arrives after later ones were read is counted in the windows, but not here: a backlog is followed
-    as it comes in, and only what its partitions give out of order is left out. What is decided is stored in one
-    transaction for each model.
+    Predictions are read once, in whole steps of time, when they are as old as the horizon of the detector. One that
+    arrives after later ones were read is counted in the windows, but not here: a backlog is followed as it comes in, a
+    day at a time, and only what its partitions give out of order is left out. What is decided is stored in one
+    transaction for each model, with the states that it was decided from.
     """
     signals = []
     for name, model in settings.models.items():
@@ -54,6 +74,8 @@ def request_run(db: Database, model: str, *, reason: str, collect: bool, now_us:
         for open_already in list_runs(c, model=model, status=OPEN, limit=1):
             raise Conflict(f"run {open_already.id} of {model} is {open_already.status}: wait for its verdict")
         run = _new_run(release, reason, None, now_us, new_id)
+        asked = _occasion(release, now_us, new_id(now_us))
+        put_signal(c, replace(asked, decision="opened", rule="person", reason=reason, run_id=run.id))
         opened = RunStep(run_id=run.id, step="opened", evidence={"reason": reason}, time_us=now_us)
         if collect:
             open_run(c, run)
@@ -68,49 +90,90 @@ def request_run(db: Database, model: str, *, reason: str, collect: bool, now_us:
     return run
 
 
-def follow(
-    state: DetectorState, spans: Sequence[Matured], model: Model
-) -> tuple[DetectorState, list[Update]]:
-    """Take in spans of matured predictions; return the new state and the steps at which there was an alarm."""
-    alarms = []
-    for span in spans:
-        step = update(state, span.n, span.k, model.detector, start_us=span.start_us)
-        state = step.state
-        if step.alarm:
-            alarms.append(step)
-    return state, alarms
+def begin_states(
+    stored: Mapping[str, StoredState], before: Mapping[str, StoredState], steps: Sequence[Matured], most: int
+) -> dict[str, DetectorState]:
+    """The states of the slices that are watched: the whole first, then at most `most` of those in `steps`.
+
+    A new champion is held to the same references as the one `before` it: a version that was trained on drifted data
+    must not make drift the norm.
+    """
+    known = {name: DetectorState.from_json(each.state) for name, each in (stored or before).items()}
+    if not stored:
+        known = {name: reset_for_version(state) for name, state in known.items() if state.ceiling is not None}
+    states = {ALL: known.pop(ALL, DetectorState()), **dict(sorted(known.items())[:most])}
+    totals: dict[str, int] = {}
+    for step in steps:
+        for name, (n, _) in step.counts.items():
+            totals[name] = totals.get(name, 0) + n
+    new = sorted(totals.keys() - states.keys(), key=lambda name: (-totals[name], name))
+    return states | dict.fromkeys(new[: most + 1 - len(states)], DetectorState())
+
+
+def alarm_level(model: Model, events_per_week: float | None, slices: Sequence[str]) -> float:
+    """How many events of a slice lead to one false alarm; `events_per_week` None where it is not known yet."""
+    allowed = model.detector.false_alarms_per_week
+    if allowed is None or events_per_week is None:
+        return model.detector.events_per_false_alarm
+    # Slices of a tag share out the events of the whole; each tag counts them once more.
+    tags = {name.partition("=")[0] for name in slices}
+    return events_per_false_alarm(events_per_week, allowed, len(tags))
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """An alarm of a slice that has not ended: where its detector stands, and the level that it has reached."""
+
+    slice: str
+    state: DetectorState
+    level: float
+
+    @property
+    def observed(self) -> str:
+        """What was seen, in a sentence."""
+        return _observe(self.slice, self.state)
 
 
 def decide(
-    release: Release, model: Model, alarm: Update, runs: Sequence[Run], now_us: int, new_id: NewId
+    release: Release,
+    model: Model,
+    alarm: Alarm,
+    n_subjects: int,
+    until_us: int,
+    runs: Sequence[Run],
+    now_us: int,
+    new_id: NewId,
+    *,
+    whole: DetectorState | None = None,
 ) -> tuple[Signal, Run | None]:
-    """What an alarm of a champion leads to: its signal, and the run that it opens; `runs` are all of the model."""
-    n, k, change_us = (
-        (alarm.change.n, alarm.change.k, alarm.change.since_us) if alarm.change else (0, 0, None)
+    """What an alarm of a champion leads to: its signal, and the run that it opens; `runs` are all of the model.
+
+    `whole` is the detector of all predictions, where the alarm is of a slice: while it is not calm, it decides.
+    """
+    change = alarm.state.change
+    signal = replace(
+        _describe(release, alarm.slice, alarm.state, now_us, new_id(now_us)),
+        log_evidence=alarm.state.alarm_log_evidence or 0.0,
+        level=math.log(alarm.level),
     )
-    ceiling = alarm.state.ceiling or 0.0
-    since = f" since {format_time(change_us)}" if change_us is not None else ""
-    observed = f"{k} of {n} predictions were corrected{since}, where up to {ceiling:.1%} would be no drift."
-    signal = Signal(
-        id=new_id(now_us),
-        model=release.model,
-        version=release.version,
-        slice=ALL,
-        time_us=now_us,
-        change_us=change_us,
-        n_events=n,
-        n_corrections=k,
-        log_evidence=alarm.log_evidence,
-        ceiling=ceiling,
-        decision="suppressed",
-        reason=observed,
-        run_id=None,
+    evidence = Evidence(
+        n=signal.n_events,
+        k=signal.n_corrections,
+        n_subjects=n_subjects,
+        since_us=until_us if change is None or change.since_us is None else change.since_us,
+        until_us=until_us,
+        allowed=signal.ceiling,
     )
-    suppressed = why_suppressed(k, model.trigger, runs, now_us)
+    suppressed = why_not_now(past_runs(runs), model.trigger, now_us)
+    if suppressed is None and whole is not None and whole.stage != "calm":
+        suppressed = Suppression("whole", f"All predictions are {whole.stage} of too, and decide for it.")
+    suppressed = suppressed or why_not_enough(evidence, model.trigger)
     if suppressed is not None:
-        return replace(signal, reason=f"{observed} {suppressed}"), None
-    run = _new_run(release, observed, signal.id, now_us, new_id)
-    return replace(signal, decision="opened", run_id=run.id), run
+        return replace(signal, reason=f"{alarm.observed} {suppressed.reason}", rule=suppressed.rule), None
+    focus = "" if alarm.slice == ALL else f" Its batch is chosen from {alarm.slice}."
+    reason = f"{alarm.observed}{focus}"
+    run = _new_run(release, reason, signal.id, now_us, new_id)
+    return replace(signal, decision="opened", reason=reason, run_id=run.id), run
 
 
 def tell_drift(signal: Signal) -> News:
@@ -131,101 +194,258 @@ def drift_key(model: str, slice: str) -> str:  # noqa: A002
     return f"drift/{model}/{slice}"
 
 
-def why_suppressed(corrections: int, trigger: Trigger, runs: Sequence[Run], now_us: int) -> str | None:
-    """Why an alarm with `corrections` since the change opens no run, in a sentence; None if it opens one."""
-    for run in runs:
-        if run.status in OPEN:
-            return f"Run {run.id} is {run.status} already."
-    decided_us = max((run.decided_us for run in runs if run.decided_us is not None), default=None)
-    if decided_us is not None and now_us < decided_us + _us(trigger.cooldown_seconds):
-        hours = trigger.cooldown_seconds / 3600
-        return f"The last run was decided at {format_time(decided_us)}, less than {hours:g} hours ago."
-    if corrections < trigger.minimum_corrections:
-        return f"A run needs {trigger.minimum_corrections} corrections."
-    return None
-
-
-def first_state(before: StoredState | None) -> DetectorState:
-    """The state of the detector of a new champion, given that of the champion before it.
-
-    It is held to the same reference: a version that was trained on drifted data must not make drift the norm.
-    """
-    state = DetectorState.from_json(before.state) if before else DetectorState()
-    return reset_for_version(state) if state.ceiling is not None else DetectorState()
+def past_runs(runs: Sequence[Run]) -> list[PastRun]:
+    """Runs as the rules see them; a signal is what opened them unless a person did."""
+    return [
+        PastRun(
+            id=run.id,
+            status=run.status,
+            opened_us=run.opened_us,
+            decided_us=run.decided_us,
+            automatic=run.signal_id is not None,
+            failed_gate=run.verdict == "keep",
+        )
+        for run in runs
+    ]
 
 
 def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: NewId) -> list[Signal]:
     horizon_us = _us(model.detector.horizon_seconds)
+    # A change is dated to the minute. Steps are read when they are over, so that a replay has the same ones.
+    step_us = min(MINUTE_US, horizon_us)
     with db.read() as c:
         releases = list_releases(c, name)
         if not releases:
             return []
         release = releases[0]
-        stored = get_detector_state(c, name, release.version, ALL)
+        stored = read_detector_states(c, name, release.version)
         earlier = next((each.version for each in releases if each.version != release.version), None)
-        before = get_detector_state(c, name, earlier, ALL) if earlier is not None else None
-        spans = read_matured(
+        before = read_detector_states(c, name, earlier) if earlier is not None and not stored else {}
+        steps = read_matured(
             c,
             model=name,
             version=release.version,
-            after_us=stored.matured_us if stored else 0,
-            until_us=now_us - horizon_us,
+            after_us=stored[ALL].matured_us if ALL in stored else 0,
+            until_us=(now_us - horizon_us) // step_us * step_us - 1,
             horizon_us=horizon_us,
-            # A change is dated to the minute.
-            step_us=MINUTE_US,
+            step_us=step_us,
+            most_steps=DAY_US // step_us,
         )
-    if not spans:
+        traffic = _measure_traffic(c, name, model, steps)
+    if not steps:
         return []
-    matured_us = spans[-1].end_us
-    old = DetectorState.from_json(stored.state) if stored else first_state(before)
-    state, alarms = follow(old, spans, model)
+    matured_us = steps[-1].end_us
+    seen = {slice_name for step in steps for slice_name in step.counts}
+    gone = [
+        slice_name
+        for slice_name, each in stored.items()
+        if slice_name != ALL and slice_name not in seen and each.matured_us < matured_us - WEEK_US
+    ]
+    kept = {slice_name: each for slice_name, each in stored.items() if slice_name not in gone}
+    begun = begin_states(kept, before, steps, model.detector.slices)
+    level = alarm_level(model, traffic, list(begun))
+    states, notices = follow(
+        begun, steps, model.detector, level=level, warning_share=model.trigger.warning_share
+    )
     with db.write() as c:
         lock_run_opening(c)
-        if get_detector_state(c, name, release.version, ALL) != stored:
+        if read_detector_states(c, name, release.version) != stored:
             # Another worker was faster.
             return []
-        signals = []
-        told = {each.change_us for each in read_signals(c, model=name) if each.version == release.version}
-        for alarm in alarms:
-            signal, run = decide(release, model, alarm, list_runs(c, model=name), now_us, new_id)
-            raise_alert(c, tell_drift(signal), now_us, new_id)
-            if run is None and signal.change_us in told:
-                # The same drift alarms again and again until somebody ends it; one signal of it is enough.
-                continue
-            told.add(signal.change_us)
-            if run is not None:
-                open_run(c, run)
-                put_step(c, RunStep(run_id=run.id, step="opened", evidence=asdict(signal), time_us=now_us))
-            put_signal(c, signal)
-            outbox.put(c, SIGNALS, name, DRIFT_NOTICED, asdict(signal), now_us, signal.id)
-            signals.append(signal)
-        put_detector_state(
-            c, name, release.version, ALL, state=state.to_json(), matured_us=matured_us, now_us=now_us
+        deciding = _Deciding(c, release, model, level, matured_us, now_us, new_id, states)
+        for notice in notices:
+            deciding.tell(notice)
+        for slice_name in list(states):
+            deciding.look_again(slice_name)
+        deciding.keep_schedule()
+        forget_detector_states(c, name, release.version, gone)
+        put_detector_states(
+            c,
+            name,
+            release.version,
+            {
+                slice_name: StoredState(state.to_json(), matured_us)
+                for slice_name, state in states.items()
+                if slice_name in seen or slice_name not in stored
+            },
+            now_us,
         )
-    if not alarms:
-        _resolve_drift(db, release, model, state.ceiling, now_us)
-    return signals
+    return deciding.signals
 
 
-def _resolve_drift(db: Database, release: Release, model: Model, ceiling: float | None, now_us: int) -> None:
-    """End the alert of a drift that was not seen again for as many predictions as once set the reference.
+@dataclass
+class _Deciding:
+    """What a round of watching decides for one model, and puts into its transaction."""
 
-    The evidence in the detector's state would not do: it takes as long to fade as the drift lasted.
-    """
-    key = drift_key(release.model, ALL)
-    until_us = minute_of(now_us - _us(model.detector.horizon_seconds))
-    with db.read() as c:
-        alert = find_open(c, key)
-        if alert is None or ceiling is None:
+    c: Transaction
+    release: Release
+    model: Model
+    level: float
+    matured_us: int
+    now_us: int
+    new_id: NewId
+    states: dict[str, DetectorState]
+
+    def __post_init__(self) -> None:
+        self.signals: list[Signal] = []
+
+    def tell(self, notice: Notice) -> None:
+        """Note a warning or its end; decide about an alarm."""
+        if notice.stage == "alarmed":
+            self._decide(notice.slice, notice.state)
             return
-        since_us = minute_of(alert.last_seen_us) + MINUTE_US
-        sums = sum_windows(c, model=release.model, since_us=since_us, until_us=until_us, by=("version",))
-    since = [each for each in sums if each.version == release.version]
-    n, k = sum(each.n for each in since), sum(each.n_edit + each.n_reject for each in since)
-    if n >= max(model.detector.reference_predictions, 1) and k <= ceiling * n:
-        with db.write() as c:
-            corrected = f"{k} of {n} predictions since then were corrected"
-            resolve_alert(c, key, f"The rate is back: {corrected}; up to {ceiling:.1%} is no drift.", now_us)
+        signal = replace(
+            _describe(self.release, notice.slice, notice.state, self.now_us, self.new_id(self.now_us)),
+            log_evidence=max(notice.log_evidence, 0.0),
+            level=math.log(self.level),
+        )
+        if notice.stage == "warned":
+            share = self.model.trigger.warning_share
+            why = f"{signal.reason} This is a warning: {share:.0%} of the evidence that alarms is reached."
+            signal = replace(signal, decision="warned", reason=why)
+        else:
+            state = notice.state
+            why = (
+                f"{_with(notice.slice)} calm again: since the latest evidence {state.stage_k} of {state.stage_n} "
+                f"predictions were corrected, surely fewer than the {state.stage_allowed / state.stage_n:.1%} allowed."
+            )
+            signal = replace(
+                signal, decision="calmed", n_events=state.stage_n, n_corrections=state.stage_k, reason=why
+            )
+        self._put(signal)
+
+    def look_again(self, slice_name: str) -> None:
+        """Decide anew about an alarm that goes on, if what spoke against a run may speak no longer."""
+        state = self.states[slice_name]
+        if state.stage == "alarmed":
+            self._decide(slice_name, state)
+
+    def keep_schedule(self) -> None:
+        """Open a run where none was for long, as long as there is a trainer and something to learn from."""
+        whole, trigger = self.states[ALL], self.model.trigger
+        runs = past_runs(list_runs(self.c, model=self.release.model))
+        reason = why_due(runs, self.release.time_us, trigger, self.now_us)
+        enough = whole.n + whole.reference_n >= trigger.minimum_predictions
+        if reason is None or not enough or not self.model.training.trainer:
+            return
+        if why_not_now(runs, trigger, self.now_us) is not None:
+            return
+        signal = _occasion(self.release, self.now_us, self.new_id(self.now_us))
+        run = _new_run(self.release, reason, signal.id, self.now_us, self.new_id)
+        self._open(run, replace(signal, decision="opened", rule="schedule", reason=reason, run_id=run.id))
+
+    def _decide(self, slice_name: str, state: DetectorState) -> None:
+        runs = list_runs(self.c, model=self.release.model)
+        current = self.states[slice_name]
+        told = current.told if current.stage == "alarmed" else ""
+        if told == "drift" and any(run.decided_us is None for run in runs):
+            # The run that this alarm has opened is on its way.
+            return
+        change_us = state.change.since_us if state.change else None
+        n_subjects = (
+            0
+            if change_us is None
+            else count_subjects(
+                self.c,
+                model=self.release.model,
+                version=self.release.version,
+                slice=slice_name,
+                since_us=change_us,
+                until_us=self.matured_us,
+            )
+        )
+        signal, run = decide(
+            self.release,
+            self.model,
+            Alarm(slice_name, state, self.level),
+            n_subjects,
+            self.matured_us,
+            runs,
+            self.now_us,
+            self.new_id,
+            whole=None if slice_name == ALL else self.states[ALL],
+        )
+        if run is None and signal.rule == told:
+            # What speaks against a run is told once.
+            return
+        self.states[slice_name] = replace(current, told=signal.rule if current.stage == "alarmed" else "")
+        if run is not None:
+            self._open(run, signal)
+        else:
+            self._put(signal)
+
+    def _open(self, run: Run, signal: Signal) -> None:
+        open_run(self.c, run)
+        put_step(self.c, RunStep(run_id=run.id, step="opened", evidence=asdict(signal), time_us=self.now_us))
+        self._put(signal)
+
+    def _put(self, signal: Signal) -> None:
+        put_signal(self.c, signal)
+        key = drift_key(signal.model, signal.slice)
+        if signal.decision == "calmed":
+            resolve_alert(self.c, key, signal.reason, self.now_us)
+        elif signal.decision in ("opened", "suppressed") and signal.rule not in _NO_ALERT:
+            raise_alert(self.c, tell_drift(signal), self.now_us, self.new_id)
+        outbox.put(self.c, SIGNALS, signal.model, DRIFT_NOTICED, asdict(signal), self.now_us, signal.id)
+        self.signals.append(signal)
+
+
+def _measure_traffic(c: Transaction, name: str, model: Model, steps: Sequence[Matured]) -> float | None:
+    """Predictions in a week, from the whole days (UTC) of the last seven; None where there is none, or no need."""
+    if model.detector.false_alarms_per_week is None or not steps:
+        return None
+    today_us = steps[-1].end_us // DAY_US * DAY_US
+    n, first_us = count_in_windows(c, model=name, since_us=today_us - WEEK_US, until_us=today_us)
+    if first_us is None:
+        return None
+    n_days = (today_us - first_us // DAY_US * DAY_US) // DAY_US
+    return 7 * n / n_days
+
+
+def _observe(slice_name: str, state: DetectorState) -> str:
+    change = state.change
+    n, k, since_us = (change.n, change.k, change.since_us) if change else (0, 0, None)
+    since = f" since {format_time(since_us)}" if since_us is not None else ""
+    of = "" if slice_name == ALL else f" with {slice_name}"
+    allowed = change.allowed if change else state.ceiling or 0.0
+    return f"{k} of {n} predictions{of} were corrected{since}, where up to {allowed:.1%} would be no drift."
+
+
+def _describe(release: Release, slice_name: str, state: DetectorState, now_us: int, signal_id: str) -> Signal:
+    """A signal of what a detector has seen."""
+    change = state.change
+    return replace(
+        _occasion(release, now_us, signal_id),
+        slice=slice_name,
+        change_us=change.since_us if change else None,
+        n_events=change.n if change else 0,
+        n_corrections=change.k if change else 0,
+        ceiling=change.allowed if change else state.ceiling or 0.0,
+        reason=_observe(slice_name, state),
+    )
+
+
+def _occasion(release: Release, now_us: int, signal_id: str) -> Signal:
+    """A signal of no evidence, to be filled."""
+    return Signal(
+        id=signal_id,
+        model=release.model,
+        version=release.version,
+        slice=ALL,
+        time_us=now_us,
+        change_us=None,
+        n_events=0,
+        n_corrections=0,
+        log_evidence=0.0,
+        ceiling=0.0,
+        decision="suppressed",
+        reason="",
+        run_id=None,
+    )
+
+
+def _with(slice_name: str) -> str:
+    return "All predictions are" if slice_name == ALL else f"Predictions with {slice_name} are"
 
 
 def _new_run(release: Release, reason: str, signal_id: str | None, now_us: int, new_id: NewId) -> Run:

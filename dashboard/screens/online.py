@@ -48,7 +48,9 @@ def _show_charts(model: str, slice_name: str, span_us: int) -> None:
     axis = charts.axis_of(since_us, until_us, zone)
     signals = reads.read_signals(model)
     marks = charts.marks_of(reads.list_releases(model), signals, since_us, until_us, zone)
-    allowed = next((signal.ceiling for signal in signals if signal.slice == slice_name), None)
+    allowed = next(
+        (signal.ceiling for signal in signals if signal.slice == slice_name and signal.ceiling), None
+    )
     last_us = max(found.last_us for found in reads.sum_versions(model, since_us, until_us).values())
     frame.show_caption(
         f"Data to {moment(last_us, zone, now_us)} ({ago(last_us, now_us)}), "

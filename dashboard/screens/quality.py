@@ -132,7 +132,7 @@ def _show_course(model: str, first_us: int, until_us: int, settings: Settings) -
     signals = reads.read_signals(model)
     since_us = charts.drawn_since_us(windows, first_us - width_us, until_us, width_us)
     marks = charts.marks_of(reads.list_releases(model), signals, since_us, until_us, zone)
-    allowed = next((signal.ceiling for signal in signals if signal.slice == "all"), None)
+    allowed = next((signal.ceiling for signal in signals if signal.slice == "all" and signal.ceiling), None)
     table = charts.over_time(windows, width_us, zone, now_us)
     axis = charts.axis_of(since_us, until_us, zone)
     st.altair_chart(charts.rate_chart(table, marks, axis, allowed, height=charts.LOW))

@@ -77,11 +77,15 @@ def _show_timeline(run: Run, signal: Signal | None, steps: list[RunStep], settin
     st.subheader("From signal to release", anchor=False)
     taken, zone = {step.step: step for step in steps}, reads.time_zone(settings)
     previous_us = None
-    if signal is not None:
+    if signal is not None and signal.rule == "schedule":
+        _show_arrow("Scheduled", signal.time_us, None, signal.reason, settings)
+        previous_us = signal.time_us
+    elif signal is not None:
         rate = percent(signal.n_corrections / max(signal.n_events, 1))
+        sliced = "" if signal.slice == "all" else f" with {signal.slice}"
         since = f" since {full_moment(signal.change_us, zone)[11:]}" if signal.change_us is not None else ""
         reason = (
-            f"correction rate {rate} of {signal.n_events:,} predictions{since},"
+            f"correction rate {rate} of {signal.n_events:,} predictions{sliced}{since},"
             f" {percent(signal.ceiling)} was allowed"
         )
         _show_arrow("Signal", signal.time_us, None, reason, settings)

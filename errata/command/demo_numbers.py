@@ -50,7 +50,7 @@ def read_numbers(database: "Database", now_us: int, answered_us: int) -> DemoNum
     from storage.ledger import read_ledger_summary
     from storage.predictions import count_predictions
     from storage.runs import list_runs, read_steps
-    from storage.signals import get_detector_state, read_signals
+    from storage.signals import read_detector_states, read_signals
     from storage.windows import sum_windows
 
     with database.read() as connection:
@@ -59,7 +59,7 @@ def read_numbers(database: "Database", now_us: int, answered_us: int) -> DemoNum
         counts = {
             (window.version == FIRST_VERSION, window.slice): (window.n, window.n_edit) for window in windows
         }
-        state = get_detector_state(connection, MODEL, FIRST_VERSION, "all")
+        state = read_detector_states(connection, MODEL, FIRST_VERSION).get("all")
         signals = read_signals(connection, model=MODEL, limit=100)
         opened = [signal for signal in signals if signal.decision == "opened"]
         signal = opened[-1] if opened else None

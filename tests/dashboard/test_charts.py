@@ -95,6 +95,11 @@ def test_the_reasons_of_marks_are_in_the_time_of_the_reader():
     assert marks["reason"].tolist() == ["It rose since 14:00."]
 
 
+def test_warnings_mark_nothing():
+    signals = [a_signal(5, "warned"), a_signal(6, "calmed")]
+    assert charts.marks_of([], signals, START_US, START_US + 60 * MINUTE_US, SEOUL).empty
+
+
 def test_a_signal_that_opened_no_run_is_set_apart_and_a_flood_of_them_is_thinned():
     flood = [a_signal(10 + place / 60, "suppressed") for place in range(600)]
     marks = charts.marks_of([], [a_signal(9), *flood], START_US, START_US + 60 * MINUTE_US, SEOUL)

@@ -225,6 +225,22 @@ def test_a_suppressed_signal_gives_its_reason():
     assert said.endswith("No run was opened: 12 corrections are fewer than 30.")
 
 
+def test_a_warning_is_told_as_one_until_something_else_is():
+    warned = a_signal(decision="warned")
+    (said,) = describe_loop("1", [warned], [], None, SEOUL, NOW_US)
+    assert said.startswith("Signal at 14:02: correction rate ")
+    assert said.endswith(" was allowed. It is a warning; more evidence makes an alarm.")
+    (calm,) = describe_loop("1", [a_signal(decision="calmed"), warned], [], None, SEOUL, NOW_US)
+    assert calm.startswith("No signal so far")
+
+
+def test_a_scheduled_run_says_so():
+    signal = a_signal(decision="opened", rule="schedule", reason="There was no run for 30 days.", n_events=0)
+    run = make_run(0x3F2A, signal_id=signal.id)
+    (said,) = describe_loop("1", [signal], [run], None, SEOUL, NOW_US)
+    assert said.startswith("Scheduled at 14:02: There was no run for 30 days; run ")
+
+
 def test_signals_after_a_run_do_not_hide_how_it_ended():
     run = make_run(
         status="promoted", candidate="2", decided_us=NOW_US - HOUR_US, verdict_reason="It is better."

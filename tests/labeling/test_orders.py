@@ -26,6 +26,7 @@ from storage.errors import Conflict, NotFound
 from storage.examples import count_examples, read_examples
 from storage.intake import apply
 from storage.outbox import read_unsent
+from storage.predictions import get_prediction
 from storage.records import BatchItem, Label
 from storage.releases import put_release, put_version
 from storage.runs import get_run, open_run, read_steps
@@ -56,7 +57,11 @@ def said_by(user: str, event: Event) -> Event:
 def store_events(db: Database, count: int = COUNT, **given: Any) -> None:
     """`count` predictions a second apart, a quarter of them corrected and one complained about."""
     events = [
-        a_prediction_event(n, time_us=START_US + n * SECOND_US, **({"input": f"picture {n}"} | given))
+        a_prediction_event(
+            n,
+            time_us=START_US + n * SECOND_US,
+            **({"input": f"picture {n}", "tags": {"device": "android" if n % 3 == 0 else "ios"}} | given),
+        )
         for n in range(1, count + 1)
     ]
     feedback = [
@@ -173,6 +178,24 @@ def test_nothing_from_before_the_change_is_mined(db: Database) -> None:
         mined = {item.prediction_id for item in read_items(c, batch_id)}
         assert get_batch(c, batch_id).policy["n_predictions"] == 21
     assert mined <= {number_id(n) for n in range(100, COUNT + 1)}
+
+
+def test_a_run_about_a_slice_gets_a_batch_of_that_slice(db: Database) -> None:
+    store_events(db)
+    signal = make_signal(9100, time_us=NOW_US, slice="device=android", decision="opened", run_id=RUN)
+    with db.write() as c:
+        put_signal(c, signal)
+    store_run(db, signal_id=signal.id)
+    (batch_id,) = collect_now(db)
+    with db.read() as c:
+        batch = get_batch(c, batch_id)
+        tags = {get_prediction(c, item.prediction_id).tags["device"] for item in read_items(c, batch_id)}
+    assert tags == {"android"}
+    assert batch.policy["slice"] == "device=android"
+    assert (
+        batch.reason
+        == f"Run {RUN} waits for it. It is chosen from device=android, where the rate has drifted."
+    )
 
 
 def test_a_run_waits_while_there_are_no_predictions(db: Database) -> None:

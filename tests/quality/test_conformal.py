@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from quality.conformal import SPREADS, TILTS, Past, add_outcomes, add_values, bin_edges, bins_of, chance_of
-from quality.drift import ALTERNATIVES, HIGHEST_RATE
-from quality.evidence import log_mean, no_evidence, restart
+from quality.evidence import ALTERNATIVES, HIGHEST_RATE, log_mean, no_evidence, restart
 
 N_BETS = len(TILTS) + len(SPREADS)
 

@@ -6,11 +6,15 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from errata.errors import Stop
+from errata.settings import Model
 from retrain.datasets import freeze, hash_rows, split_samples
 from storage.database import Database
 from storage.examples import get_dataset, put_examples, read_dataset
+from storage.intake import apply
+from storage.signals import put_signal
 from storage.tables import examples as examples_table
-from tests.records import MODEL, make_example, make_run, number_id
+from tests.builders import SECOND_US, START_US, a_prediction_event, an_arrival
+from tests.records import MODEL, make_example, make_run, make_signal, number_id
 
 BATCH = number_id(77)
 RUN = make_run(1, batch_id=BATCH)
@@ -43,6 +47,28 @@ def test_a_dataset_holds_all_examples_of_the_model_and_knows_which_are_new(db: D
         (number_id(4), "evaluation", True),
         (number_id(5), "training", False),
     ]
+
+
+def test_what_was_labelled_before_is_new_where_it_was_made_after_the_change(db: Database) -> None:
+    change_us = START_US + 5 * SECOND_US
+    events = [
+        a_prediction_event(
+            number, time_us=START_US + number * SECOND_US, tags={"device": "ios" if number > 3 else "web"}
+        )
+        for number in (1, 3, 5, 7)
+    ]
+    apply(
+        db, an_arrival(events), models={MODEL: Model()}, slice_values_per_hour=9, worker="w", now_us=START_US
+    )
+    signal = make_signal(50, change_us=change_us, slice="device=ios")
+    with db.write() as c:
+        put_examples(c, [make_example(number) for number in (1, 3, 5)])
+        put_examples(c, [make_example(7, role="evaluation"), make_example(8)])
+        put_signal(c, signal)
+    dataset = freeze(db, replace(RUN, signal_id=signal.id), 5_000_000)
+    with db.read() as c:
+        rows = read_dataset(c, dataset.hash)
+    assert {example.id for example, _, is_new in rows if is_new} == {number_id(5), number_id(7)}
 
 
 def test_only_training_examples_train_and_the_old_are_replayed(db: Database) -> None:

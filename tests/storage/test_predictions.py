@@ -3,9 +3,16 @@
 import pytest
 
 from errata.events import Who
+from quality.drift import Matured
 from storage.database import Database
 from storage.errors import NotFound
-from storage.predictions import Matured, count_predictions, get_prediction, read_matured, read_predictions
+from storage.predictions import (
+    count_predictions,
+    count_subjects,
+    get_prediction,
+    read_matured,
+    read_predictions,
+)
 from storage.records import Prediction
 from tests.builders import MINUTE_US, SECOND_US, START_US, a_feedback_event, a_prediction_event, an_arrival
 from tests.records import MODEL, number_id
@@ -106,37 +113,58 @@ def test_predictions_are_counted(filled: Database) -> None:
         assert count_predictions(c, model=MODEL, since_us=START_US + MINUTE_US) == 3
 
 
-def test_matured_predictions_by_minute_with_the_corrections_that_came_in_time(filled: Database) -> None:
-    with filled.read() as c:
+def read(db: Database, horizon_us: int, *, step_us: int = MINUTE_US, **given: int) -> list[Matured]:
+    span = {"after_us": START_US - 1, "until_us": START_US + 2 * MINUTE_US, "most_steps": 100} | given
+    with db.read() as c:
+        return read_matured(c, model=MODEL, version="1", horizon_us=horizon_us, step_us=step_us, **span)
 
-        def read(horizon_us: int, step_us: int = MINUTE_US) -> list[Matured]:
-            return read_matured(
-                c,
-                model=MODEL,
-                version="1",
-                after_us=START_US - 1,
-                until_us=START_US + 2 * MINUTE_US,
-                horizon_us=horizon_us,
-                step_us=step_us,
-            )
 
-        assert read(HOUR_US) == [
-            Matured(START_US, START_US, 1, 1),
-            Matured(START_US + MINUTE_US, START_US + MINUTE_US, 1, 0),
-            Matured(START_US + 2 * MINUTE_US, START_US + 2 * MINUTE_US, 1, 0),
-        ]
-        assert read(3 * HOUR_US, step_us=HOUR_US) == [Matured(START_US, START_US + 2 * MINUTE_US, 3, 2)]
+def test_matured_predictions_by_step_and_slice_with_the_corrections_that_came_in_time(
+    filled: Database,
+) -> None:
+    times = [START_US + number * MINUTE_US for number in range(3)]
+    assert read(filled, HOUR_US) == [
+        Matured(times[0], times[0], {"all": (1, 1), "shop=A0": (1, 1)}),
+        Matured(times[1], times[1], {"all": (1, 0), "shop=A1": (1, 0)}),
+        Matured(times[2], times[2], {"all": (1, 0), "shop=A2": (1, 0)}),
+    ]
+    (step,) = read(filled, 3 * HOUR_US, step_us=HOUR_US)
+    assert (step.start_us, step.end_us) == (times[0], times[2])
+    assert step.counts == {"all": (3, 2), "shop=A0": (1, 1), "shop=A1": (1, 0), "shop=A2": (1, 1)}
+
+
+def test_predictions_with_several_tags_are_counted_under_each(db: Database, apply_to: Apply) -> None:
+    tags = [{"device": "ios", "shop": "A"}, {"device": "ios", "shop": "B"}, {}]
+    apply_to(an_arrival([a_prediction_event(number, tags=each) for number, each in enumerate(tags)]))
+    (step,) = read(db, HOUR_US)
+    assert step.counts == {"all": (3, 0), "device=ios": (2, 0), "shop=A": (1, 0), "shop=B": (1, 0)}
 
 
 def test_a_span_is_open_at_its_start_and_closed_at_its_end(filled: Database) -> None:
-    with filled.read() as c:
-        (span,) = read_matured(
-            c,
-            model=MODEL,
-            version="1",
-            after_us=START_US,
-            until_us=START_US + MINUTE_US,
-            horizon_us=HOUR_US,
-            step_us=MINUTE_US,
+    (step,) = read(filled, HOUR_US, after_us=START_US, until_us=START_US + MINUTE_US)
+    assert (step.start_us, step.counts["all"]) == (START_US + MINUTE_US, (1, 0))
+
+
+def test_of_a_backlog_the_first_steps_are_read(filled: Database) -> None:
+    assert [step.start_us for step in read(filled, HOUR_US, most_steps=2)] == [START_US, START_US + MINUTE_US]
+    assert [step.start_us for step in read(filled, HOUR_US, after_us=START_US, most_steps=1)] == [
+        START_US + MINUTE_US
+    ]
+    assert read(filled, HOUR_US, after_us=START_US + 2 * MINUTE_US) == []
+
+
+def test_subjects_are_counted_once_and_what_has_none_by_itself(db: Database, apply_to: Apply) -> None:
+    subjects = ["ada", "ada", "bo", None, None]
+    events = [
+        a_prediction_event(number, time_us=START_US + number, subject=subject)
+        for number, subject in enumerate(subjects)
+    ]
+    apply_to(an_arrival([*events, a_prediction_event(9, time_us=START_US + 9, tags={"device": "android"})]))
+    with db.read() as c:
+        until_us = START_US + 9
+        assert count_subjects(c, model=MODEL, version="1", since_us=START_US, until_us=until_us) == 5
+        assert count_subjects(c, model=MODEL, version="1", since_us=START_US + 2, until_us=until_us) == 4
+        ios = count_subjects(
+            c, model=MODEL, version="1", slice="device=ios", since_us=START_US, until_us=until_us
         )
-    assert span == Matured(START_US + MINUTE_US, START_US + MINUTE_US, 1, 0)
+    assert ios == 4

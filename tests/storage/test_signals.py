@@ -3,25 +3,43 @@
 from dataclasses import replace
 
 from storage.database import Database
-from storage.signals import get_detector_state, put_detector_state, put_signal, read_signals
+from storage.signals import (
+    StoredState,
+    forget_detector_states,
+    put_detector_states,
+    put_signal,
+    read_detector_states,
+    read_signals,
+)
 from tests.records import MODEL, make_signal, number_id
 
 SIGNAL = make_signal(1, time_us=10)
 
 
-def test_the_state_of_a_detector_is_replaced(db: Database) -> None:
+def test_the_states_of_detectors_are_replaced_and_forgotten(db: Database) -> None:
+    first, second = StoredState("{}", 1), StoredState('{"n":1}', 2)
     with db.write() as c:
-        assert get_detector_state(c, MODEL, "1", "all") is None
-        put_detector_state(c, MODEL, "1", "all", state="{}", matured_us=1, now_us=1)
-        put_detector_state(c, MODEL, "1", "all", state='{"n":1}', matured_us=2, now_us=2)
-        put_detector_state(c, MODEL, "2", "all", state="{}", matured_us=3, now_us=3)
-    with db.read() as c:
-        assert get_detector_state(c, MODEL, "1", "all") == ('{"n":1}', 2)
-        assert get_detector_state(c, MODEL, "1", "device=ios") is None
+        assert read_detector_states(c, MODEL, "1") == {}
+        put_detector_states(c, MODEL, "1", {"all": first, "device=ios": first}, now_us=1)
+        put_detector_states(c, MODEL, "1", {"all": second}, now_us=2)
+        put_detector_states(c, MODEL, "2", {"all": first}, now_us=3)
+    with db.write() as c:
+        assert read_detector_states(c, MODEL, "1") == {"all": second, "device=ios": first}
+        forget_detector_states(c, MODEL, "1", ["device=ios"])
+        assert read_detector_states(c, MODEL, "1") == {"all": second}
+        assert read_detector_states(c, MODEL, "2") == {"all": first}
 
 
 def test_signals_are_read_the_latest_first(db: Database) -> None:
-    later = replace(SIGNAL, id=number_id(2), time_us=20, model="translator")
+    later = replace(
+        SIGNAL,
+        id=number_id(2),
+        time_us=20,
+        model="translator",
+        rule="cooldown",
+        level=13.8,
+        decision="warned",
+    )
     with db.write() as c:
         put_signal(c, SIGNAL)
         put_signal(c, later)

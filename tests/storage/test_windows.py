@@ -11,6 +11,7 @@ from storage.windows import (
     Place,
     add_to_windows,
     contribution_of,
+    count_in_windows,
     list_models,
     list_slices,
     list_versions,
@@ -70,6 +71,14 @@ def test_each_version_has_a_first_and_a_last_minute(filled: Database) -> None:
     with filled.read() as c:
         assert read_spans(c, model=MODEL) == {"1": (START_US, LATER), "2": (LATER, LATER)}
         assert read_spans(c, model=MODEL, until_us=LATER) == {"1": (START_US, START_US)}
+
+
+def test_predictions_of_a_span_are_counted_over_versions(filled: Database) -> None:
+    with filled.read() as c:
+        n, first_us = count_in_windows(c, model=MODEL, since_us=0, until_us=LATER + MINUTE_US)
+        versions = sum_windows(c, model=MODEL, by=("version",))
+        assert (n, first_us) == (sum(window.n for window in versions), START_US)
+        assert count_in_windows(c, model=MODEL, since_us=0, until_us=START_US) == (0, None)
 
 
 def test_sums_by_version_and_slice(filled: Database) -> None:

@@ -1,35 +1,41 @@
 """Watching: the rate of each champion is followed once, and an alarm opens a run or says why not."""
 
 import itertools
+import math
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 import msgspec
 import pytest
 
-from errata.settings import Detector, Model, Settings, Task, Trigger
+from errata.settings import Detector, Model, Settings, Task, Training, Trigger
 from errata.topics import DRIFT_NOTICED
-from quality.drift import DetectorState, Update
+from quality.drift import DetectorState, Matured
+from quality.trigger import DAY_US
 from storage.alerts import list_alerts, list_open
 from storage.database import Database
 from storage.errors import Conflict
 from storage.intake import apply
 from storage.outbox import read_unsent
-from storage.predictions import Matured
-from storage.records import Run
+from storage.records import Signal
 from storage.releases import put_release
 from storage.runs import list_runs, open_run, read_steps, update_run
-from storage.signals import StoredState, get_detector_state, read_signals
+from storage.signals import StoredState, read_detector_states, read_signals
 from storage.slices import ALL
-from streams.watching import decide, drift_key, first_state, follow, request_run, watch, why_suppressed
+from streams.watching import Alarm, alarm_level, begin_states, decide, drift_key, request_run, watch
 from tests.builders import MINUTE_US, SECOND_US, START_US, a_feedback_event, a_prediction_event, an_arrival
 from tests.records import MODEL, make_release, make_run, number_id
 
 HOUR_US = 3600 * SECOND_US
 DETECTOR = Detector(horizon_seconds=60, reference_predictions=400, events_per_false_alarm=1e5)
 SETTINGS = Settings(
-    models={MODEL: Model(task=Task(kind="text"), detector=DETECTOR, trigger=Trigger(minimum_corrections=20))}
+    models={
+        MODEL: Model(
+            task=Task(kind="text"),
+            detector=DETECTOR,
+            trigger=Trigger(minimum_corrections=20, minimum_predictions=20, minimum_seconds=10),
+        )
+    }
 )
 HORIZON_US = 60 * SECOND_US
 
@@ -56,15 +62,22 @@ class Traffic:
     def now_us(self) -> int:
         return START_US + self._n * SECOND_US
 
-    def send(self, n: int, edited: float, version: str = "1") -> None:
-        """Store `n` predictions, a share `edited` of which are edited."""
+    def wait_until(self, time_us: int) -> None:
+        """Send nothing until then."""
+        self._n = (time_us - START_US) // SECOND_US
+
+    def send(self, n: int, edited: float, version: str = "1", edited_on_ios: float | None = None) -> None:
+        """Store `n` predictions, one in three of them of an iPhone; a share `edited` of them are edited."""
         events = []
         for number in range(self._n, self._n + n):
             time_us = START_US + number * SECOND_US
-            events.append(a_prediction_event(number, time_us=time_us, version=version))
-            if self._rng.random() < edited:
+            is_ios = number % 3 == 0
+            tags = {"device": "ios" if is_ios else "android"}
+            events.append(a_prediction_event(number, time_us=time_us, version=version, tags=tags))
+            share = edited_on_ios if is_ios and edited_on_ios is not None else edited
+            if self._rng.random() < share:
                 events.append(
-                    a_feedback_event(100_000 + number, prediction=number, time_us=time_us + SECOND_US)
+                    a_feedback_event(10_000_000 + number, prediction=number, time_us=time_us + SECOND_US)
                 )
         arrival = an_arrival(events, first_offset=self._next_offset)
         apply(
@@ -101,47 +114,28 @@ class TestWatch:
         change_us = traffic.now_us
         traffic.send(600, edited=0.4)
         signals = watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
-        assert signals[0].decision == "opened"
-        assert {signal.decision for signal in signals[1:]} <= {"suppressed"}
-        assert signals[0].change_us is not None
-        assert abs(signals[0].change_us - change_us) <= 3 * MINUTE_US
+        (opening,) = [signal for signal in signals if signal.decision == "opened"]
+        assert {signal.decision for signal in signals} == {"warned", "opened", "suppressed"}
+        assert (opening.slice, opening.rule, opening.level) == ("all", "drift", pytest.approx(math.log(1e5)))
+        assert opening.change_us is not None
+        assert abs(opening.change_us - change_us) <= 3 * MINUTE_US
         with db.read() as c:
             (run,) = list_runs(c)
             (step,) = read_steps(c, run.id)
             stored = read_signals(c, model=MODEL)
             messages = [each for each in read_unsent(c, 10) if each.type == DRIFT_NOTICED]
-            (alert,) = list_open(c)
-        assert (run.status, run.champion, run.signal_id) == ("waiting", "1", signals[0].id)
-        assert run.reason == signals[0].reason
-        assert "predictions were corrected since 2026-11-23T06:4" in run.reason
-        assert (step.step, step.evidence["log_evidence"]) == ("opened", signals[0].log_evidence)
-        assert {signal.id for signal in stored} == {signal.id for signal in signals}
-        assert [msgspec.json.decode(message.data)["id"] for message in messages] == [
-            each.id for each in signals
-        ]
-        assert msgspec.json.decode(messages[0].data)["run_id"] == run.id
-        assert (alert.key, alert.model, alert.severity) == (drift_key(MODEL, ALL), MODEL, "warning")
+            (alert,) = [each for each in list_open(c) if each.key == drift_key(MODEL, ALL)]
+        assert (alert.model, alert.severity) == (MODEL, "warning")
         assert f"{run.id} " in alert.sentence
-
-    def test_people_are_told_of_a_drift_once_and_when_it_is_over(
-        self, db: Database, traffic: Traffic, new_id: NewId
-    ) -> None:
-        traffic.send(1000, edited=0.05)
-        for _ in range(2):
-            traffic.send(600, edited=0.4)
-            watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
-            with db.read() as c:
-                (alert,) = list_alerts(c)
-            assert alert.resolved_us is None
-        traffic.send(300, edited=0.0)
-        watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
-        with db.read() as c:
-            assert len(list_open(c)) == 1
-        traffic.send(300, edited=0.0)
-        watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
-        with db.read() as c:
-            (alert,) = list_alerts(c)
-        assert (alert.resolution or "").startswith("The rate is back: 0 of ")
+        assert (run.status, run.champion, run.signal_id) == ("waiting", "1", opening.id)
+        assert run.reason == opening.reason
+        assert "predictions were corrected since 2026-11-23T06:4" in run.reason
+        assert (step.step, step.evidence["log_evidence"]) == ("opened", opening.log_evidence)
+        assert {signal.id for signal in stored} == {signal.id for signal in signals}
+        assert len(messages) == len(signals)
+        assert [msgspec.json.decode(each.data)["run_id"] for each in messages if "run" in each.data].count(
+            run.id
+        ) == 1
 
     def test_the_same_drift_is_told_once_however_long_it_lasts(
         self, db: Database, traffic: Traffic, new_id: NewId
@@ -152,17 +146,36 @@ class TestWatch:
         traffic.send(600, edited=0.6)
         assert watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id) == []
         with db.read() as c:
-            assert [signal.id for signal in read_signals(c)] == [signal.id for signal in reversed(first)]
+            assert {signal.id for signal in read_signals(c)} == {signal.id for signal in first}
             assert len(list_runs(c)) == 1
+
+    def test_people_are_told_of_a_drift_once_and_when_it_is_over(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1000, edited=0.05)
+        for _ in range(2):
+            traffic.send(600, edited=0.4)
+            watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+            with db.read() as c:
+                (alert,) = [each for each in list_alerts(c) if each.key == drift_key(MODEL, ALL)]
+            assert alert.resolved_us is None
+        traffic.send(1500, edited=0.0)
+        watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        with db.read() as c:
+            (alert,) = [each for each in list_alerts(c) if each.key == drift_key(MODEL, ALL)]
+        assert (alert.resolution or "").startswith("All predictions are calm again")
 
     def test_predictions_are_read_once_and_only_when_they_are_old_enough(
         self, db: Database, traffic: Traffic, new_id: NewId
     ) -> None:
         traffic.send(100, edited=0.5)
+        watch(db, SETTINGS, START_US + 59 * SECOND_US + HORIZON_US, new_id)
+        with db.read() as c:
+            assert read_detector_states(c, MODEL, "1") == {}
         for _ in range(3):
-            watch(db, SETTINGS, START_US + 49 * SECOND_US + HORIZON_US, new_id)
-        assert read_state(db).reference_n == 50
-        watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+            watch(db, SETTINGS, START_US + 60 * SECOND_US + HORIZON_US, new_id)
+        assert read_state(db).reference_n == 60
+        watch(db, SETTINGS, START_US + 120 * SECOND_US + HORIZON_US, new_id)
         assert read_state(db).reference_n == 100
 
     def test_a_backlog_is_followed_as_it_comes_in(
@@ -178,7 +191,7 @@ class TestWatch:
         Traffic(db).send(100, edited=0.5)
         assert watch(db, SETTINGS, START_US + HOUR_US, new_id) == []
         with db.read() as c:
-            assert get_detector_state(c, MODEL, "1", "all") is None
+            assert read_detector_states(c, MODEL, "1") == {}
 
     def test_only_the_champion_is_watched_and_held_to_the_reference_of_the_one_before(
         self, db: Database, traffic: Traffic, new_id: NewId
@@ -190,68 +203,191 @@ class TestWatch:
             put_release(c, make_release("2", number=2, time_us=traffic.now_us))
         traffic.send(50, edited=0.05, version="2")
         traffic.send(50, edited=0.05, version="1")
-        watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        watch(db, SETTINGS, traffic.now_us + HOUR_US, new_id)
         after = read_state(db, "2")
         assert (after.ceiling, after.n) == (ceiling, 50)
+
+    def test_a_drift_of_one_slice_opens_a_run_about_that_slice(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1800, edited=0.3)
+        traffic.send(240, edited=0.0, edited_on_ios=0.9)
+        signals = watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        (opening,) = [signal for signal in signals if signal.decision == "opened"]
+        assert opening.slice == "device=ios"
+        assert "predictions with device=ios were corrected since" in opening.reason
+        assert opening.reason.endswith("Its batch is chosen from device=ios.")
+
+    def test_an_alarm_that_was_suppressed_opens_its_run_when_nothing_speaks_against_it_any_more(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        earlier = make_run(77, status="kept", decided_us=START_US, opened_us=START_US - 1)
+        with db.write() as c:
+            open_run(c, earlier)
+        patient = with_trigger(cooldown_seconds=2400)
+        traffic.send(1000, edited=0.05)
+        traffic.send(600, edited=0.4)
+        decided = of_whole(watch(db, patient, traffic.now_us + HORIZON_US, new_id))
+        assert decided == [("suppressed", "cooldown")]
+        traffic.send(600, edited=0.4)
+        assert of_whole(watch(db, patient, START_US + 2300 * SECOND_US, new_id)) == []
+        traffic.send(600, edited=0.4)
+        assert of_whole(watch(db, patient, START_US + 2500 * SECOND_US, new_id)) == [("opened", "drift")]
+
+    def test_a_drift_goes_on_after_its_run_has_failed_and_waits_for_the_cooldown(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        quick = with_trigger(cooldown_seconds=60)
+        traffic.send(1000, edited=0.05)
+        traffic.send(600, edited=0.4)
+        watch(db, quick, traffic.now_us + HORIZON_US, new_id)
+        with db.write() as c:
+            (run,) = list_runs(c)
+            update_run(c, run.id, status="kept", verdict="keep", decided_us=traffic.now_us + HORIZON_US)
+        # One candidate failed its gate: the cooldown is 120 seconds.
+        traffic.send(60, edited=0.4)
+        assert of_whole(watch(db, quick, traffic.now_us + HORIZON_US, new_id)) == [("suppressed", "cooldown")]
+        traffic.send(120, edited=0.4)
+        assert of_whole(watch(db, quick, traffic.now_us + HORIZON_US, new_id)) == [("opened", "drift")]
+
+    def test_a_rate_that_comes_back_is_told_and_arms_the_detector_anew(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1000, edited=0.1)
+        traffic.send(180, edited=0.5)
+        watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        traffic.send(600, edited=0.02)
+        signals = watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        calmed = next(signal for signal in signals if signal.slice == "all" and signal.decision == "calmed")
+        assert calmed.reason.startswith("All predictions are calm again: since the latest evidence ")
+        assert (read_state(db).stage, read_state(db).change) == ("calm", None)
+
+    def test_a_run_is_due_after_so_many_days_without_one(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        monthly = with_trigger(trainer="shop.trainer:trainer")
+        traffic.send(600, edited=0.05)
+        due_us = START_US + 30 * DAY_US
+        assert watch(db, monthly, traffic.now_us + HORIZON_US, new_id) == []
+        traffic.send(120, edited=0.05)
+        (signal,) = watch(db, monthly, due_us, new_id)
+        assert (signal.decision, signal.rule, signal.n_events) == ("opened", "schedule", 0)
+        assert signal.reason == "There was no run and no release for 30 days."
+        with db.read() as c:
+            (run,) = list_runs(c)
+        assert (run.signal_id, run.reason) == (signal.id, signal.reason)
+
+    def test_without_a_trainer_no_run_is_scheduled(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(600, edited=0.05)
+        assert watch(db, SETTINGS, START_US + 31 * DAY_US, new_id) == []
+
+    def test_the_level_follows_from_the_false_alarms_allowed_in_a_week(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        detector = Detector(horizon_seconds=60, reference_predictions=400, false_alarms_per_week=0.1)
+        settings = Settings(models={MODEL: Model(task=Task(kind="text"), detector=detector)})
+        traffic.send(1000, edited=0.05)
+        traffic.wait_until(START_US + DAY_US)
+        assert watch(db, settings, traffic.now_us, new_id) == []
+        traffic.send(60, edited=1.0)
+        signals = watch(db, settings, traffic.now_us + HOUR_US, new_id)
+        signal = next(signal for signal in signals if signal.slice == "all")
+        # 1,000 predictions a day make 7,000 a week, seen as a whole and by device.
+        assert signal.level == pytest.approx(math.log(2 * 7000 / 0.1))
+
+    def test_a_slice_that_is_not_seen_for_a_week_is_forgotten(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(600, edited=0.05)
+        watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        traffic.wait_until(START_US + 8 * DAY_US)
+        traffic.send(1, edited=0.0)
+        watch(db, SETTINGS, traffic.now_us + HOUR_US, new_id)
+        with db.read() as c:
+            forgotten = {"device=ios", "device=android"} - set(read_detector_states(c, MODEL, "1"))
+        assert len(forgotten) == 1
+
+
+def of_whole(signals: list[Signal]) -> list[tuple[str, str]]:
+    return [(signal.decision, signal.rule) for signal in signals if signal.slice == "all"]
+
+
+def with_trigger(trainer: str = "", **given: float) -> Settings:
+    floors = {"minimum_corrections": 20, "minimum_predictions": 20, "minimum_seconds": 10}
+    model = Model(
+        task=Task(kind="text"),
+        detector=DETECTOR,
+        trigger=msgspec.convert(floors | given, Trigger),
+        training=Training(trainer=trainer),
+    )
+    return Settings(models={MODEL: model})
 
 
 def read_state(db: Database, version: str = "1") -> DetectorState:
     with db.read() as c:
-        stored = get_detector_state(c, MODEL, version, "all")
-    assert stored is not None
-    return DetectorState.from_json(stored.state)
+        return DetectorState.from_json(read_detector_states(c, MODEL, version)["all"].state)
 
 
 class TestDecision:
-    def test_an_alarm_opens_a_run_where_nothing_speaks_against_it(self) -> None:
-        assert why_suppressed(30, Trigger(minimum_corrections=30), [], now_us=0) is None
-
-    def test_too_few_corrections(self) -> None:
-        assert why_suppressed(29, Trigger(minimum_corrections=30), [], 0) == "A run needs 30 corrections."
-
-    @pytest.mark.parametrize("status", ["waiting", "requested", "training"])
-    def test_an_open_run(self, status: str) -> None:
-        reason = why_suppressed(99, Trigger(), [make_run(status=status)], 0)
-        assert reason == f"Run {number_id(1)} is {status} already."
-
-    @pytest.mark.parametrize("status", ["promoted", "kept", "failed"])
-    def test_the_cooldown_after_a_decided_run(self, status: str) -> None:
-        trigger = Trigger(cooldown_seconds=3600)
-        decided: Run = replace(make_run(status=status), decided_us=START_US)
-        assert why_suppressed(99, trigger, [decided], START_US + HOUR_US - 1) == (
-            "The last run was decided at 2026-11-23T06:30:00.000000Z, less than 1 hours ago."
-        )
-        assert why_suppressed(99, trigger, [decided], START_US + HOUR_US) is None
-
     def test_an_alarm_without_a_change_opens_nothing(self, new_id: NewId) -> None:
-        alarm = Update(DetectorState(ceiling=0.06), 12.0, True, None)
-        signal, run = decide(make_release("1"), SETTINGS.models[MODEL], alarm, [], START_US, new_id)
+        alarm = Alarm("all", DetectorState(ceiling=0.06, alarm_log_evidence=12.0), 1e5)
+        signal, run = decide(
+            make_release("1"), SETTINGS.models[MODEL], alarm, 0, START_US, [], START_US, new_id
+        )
         assert run is None
-        assert (signal.decision, signal.n_events, signal.change_us, signal.ceiling) == (
+        assert (signal.decision, signal.rule, signal.n_events, signal.change_us, signal.ceiling) == (
             "suppressed",
+            "corrections",
             0,
             None,
             0.06,
         )
 
-    def test_spans_are_followed_one_by_one(self) -> None:
-        model = SETTINGS.models[MODEL]
-        calm = [Matured(START_US + n * MINUTE_US, START_US, 60, 3) for n in range(10)]
-        loud = [Matured(START_US + n * MINUTE_US, START_US, 60, 40) for n in range(10, 20)]
-        state, alarms = follow(DetectorState(), calm, model)
-        assert alarms == []
-        _, alarms = follow(state, loud, model)
-        assert alarms
-        assert alarms[0].change is not None
-        assert alarms[0].change.since_us == START_US + 10 * MINUTE_US
+    def test_the_whole_decides_for_its_slices_while_it_is_not_calm(self, new_id: NewId) -> None:
+        alarm = Alarm("device=ios", DetectorState(ceiling=0.06, alarm_log_evidence=12.0), 1e5)
+        whole = DetectorState(stage="warned")
+        signal, run = decide(
+            make_release("1"), SETTINGS.models[MODEL], alarm, 0, START_US, [], START_US, new_id, whole=whole
+        )
+        assert run is None
+        assert (signal.rule, signal.reason.split(". ")[-1]) == (
+            "whole",
+            "All predictions are warned of too, and decide for it.",
+        )
 
-    def test_the_first_state_of_a_champion(self) -> None:
-        known = DetectorState(reference_n=400, reference_k=20, ceiling=0.08, n=50, k=9)
+
+class TestBeginning:
+    KNOWN = DetectorState(reference_n=400, reference_k=20, ceiling=0.08, n=50, k=9)
+    STEPS = (Matured(1, 1, {"all": (9, 0), "a=1": (2, 0), "a=2": (7, 0), "b=1": (2, 0)}),)
+
+    def test_a_new_champion_is_held_to_the_references_of_the_one_before(self) -> None:
+        before = {
+            "all": StoredState(self.KNOWN.to_json(), 5),
+            "a=1": StoredState(self.KNOWN.to_json(), 5),
+            "a=2": StoredState(DetectorState(reference_n=10).to_json(), 5),
+        }
         inherited = DetectorState(reference_n=400, reference_k=20, ceiling=0.08)
-        incomplete = DetectorState(reference_n=10)
-        assert first_state(None) == DetectorState()
-        assert first_state(StoredState(known.to_json(), 5)) == inherited
-        assert first_state(StoredState(incomplete.to_json(), 5)) == DetectorState()
+        assert begin_states({}, before, [], 10) == {"all": inherited, "a=1": inherited}
+
+    def test_of_new_slices_those_with_most_predictions_have_room(self) -> None:
+        assert list(begin_states({}, {}, self.STEPS, 2)) == ["all", "a=2", "a=1"]
+        assert list(begin_states({}, {}, self.STEPS, 0)) == ["all"]
+
+    def test_slices_that_are_watched_keep_their_place(self) -> None:
+        stored = {name: StoredState(self.KNOWN.to_json(), 5) for name in ("all", "b=1")}
+        assert list(begin_states(stored, {}, self.STEPS, 2)) == ["all", "b=1", "a=2"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "traffic", "level"),
+    [(None, 1e6, 1e5), (0.5, None, 1e5), (0.5, 1e6, 3 * 2e6)],
+    ids=["given", "unknown traffic", "whole and two tags"],
+)
+def test_the_level_of_an_alarm(allowed: float | None, traffic: float | None, level: float) -> None:
+    detector = Detector(events_per_false_alarm=1e5, false_alarms_per_week=allowed)
+    assert alarm_level(Model(detector=detector), traffic, ["all", "a=1", "a=2", "b=1"]) == level
 
 
 class TestByHand:
@@ -261,7 +397,10 @@ class TestByHand:
             assert list_runs(c) == [run]
             assert [step.step for step in read_steps(c, run.id)] == ["opened"]
             assert read_unsent(c, 10) == []
+            (signal,) = read_signals(c)
         assert (run.status, run.champion, run.reason) == ("waiting", "1", "New cards.")
+        assert (signal.decision, signal.rule, signal.reason) == ("opened", "person", "New cards.")
+        assert (signal.run_id, run.signal_id) == (run.id, None)
 
     def test_without_a_batch_it_goes_to_a_trainer(
         self, db: Database, traffic: Traffic, new_id: NewId
