@@ -106,12 +106,6 @@ def list_alerts(c: Connection, *, model: str | None = None, limit: int = 100) ->
     return [_to_alert(row) for row in c.execute(wanted).mappings()]
 
 
-def find_open(c: Connection, key: str) -> Alert | None:
-    """The open alert of a condition, if there is one."""
-    row = c.execute(select(alerts).where(_is_open(key))).mappings().one_or_none()
-    return None if row is None else _to_alert(row)
-
-
 def read_deliveries(c: Connection, alert_ids: Sequence[str]) -> list[Delivery]:
     """What was and is to be delivered of some alerts, the oldest news first."""
     wanted = select(alert_deliveries).where(is_one_of(c, _d.alert_id, sorted(alert_ids)))

@@ -4,7 +4,7 @@ import pytest
 
 from errata.command.session import now_us
 from errata.identity import new_id
-from storage.alerts import News, claim_deliveries, find_open, note_failure, raise_alert, route
+from storage.alerts import News, claim_deliveries, list_open, note_failure, raise_alert, route
 from storage.database import Database
 from tests.servers import free_port, running_webhook
 
@@ -45,7 +45,7 @@ def test_alerts_are_listed_with_what_became_of_them(errata, noticed):
 def test_one_is_resolved_by_hand_once(errata, noticed):
     assert errata("alerts", "resolve", NEWS.key, "--reason", "The camera was replaced.").code == 0
     with noticed.read() as c:
-        assert find_open(c, NEWS.key) is None
+        assert NEWS.key not in [alert.key for alert in list_open(c)]
     assert "The camera was replaced." in errata("alerts", "list").out
     again = errata("alerts", "resolve", NEWS.key)
     assert (again.code, NEWS.key in again.err) == (2, True)
