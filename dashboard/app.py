@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.screens import batches, intake, online, quality, runs, voc
+from dashboard.screens import alerts, batches, intake, online, quality, runs, voc
 
 #: In pixels: what a narrow window can spare.
 SIDEBAR_WIDTH = 200
@@ -16,6 +16,7 @@ st.navigation(
             st.Page(voc.show, title="VOC", url_path="voc"),
             st.Page(batches.show, title="Labeling", url_path="labeling"),
             st.Page(runs.show, title="Runs", url_path="runs"),
+            st.Page(alerts.show, title="Alerts", url_path="alerts"),
             st.Page(intake.show, title="Intake", url_path="intake"),
         ]
     }

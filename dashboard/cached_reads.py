@@ -15,26 +15,35 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
+import storage.alerts
+import storage.audits
 import storage.batches
 import storage.dead_letters
 import storage.examples
 import storage.intake
 import storage.ledger
+import storage.maturity
 import storage.predictions
 import storage.releases
 import storage.runs
+import storage.sheets
 import storage.signals
 import storage.voc
 import storage.windows
 from errata.errors import Stop
-from errata.settings import Settings, find_settings, load_settings
+from errata.identity import new_id
+from errata.settings import Model, Settings, find_settings, load_settings
+from quality.maturity import Delays
+from quality.requirements import list_requirements
 from storage.database import Database, current_revision, open_database
 from storage.errors import NotFound
 from storage.records import (
+    Alert,
     Batch,
     BatchItem,
     Case,
     DeadLetter,
+    Delivery,
     Example,
     Prediction,
     Release,
@@ -48,6 +57,8 @@ from storage.records import (
 
 #: How old a shown number may be beyond what the database holds.
 FRESH_SECONDS: Final = 5
+#: What changes slowly, or takes long to read, is read no more often than this.
+SLOW_SECONDS: Final = 30
 _ENTRIES: Final = 256
 
 Change = Literal["fixed", "broken", "still_wrong", "still_right"]
@@ -148,6 +159,59 @@ def sum_versions(model: str, since_us: int, until_us: int) -> dict[str, VersionS
         )
         spans = storage.windows.read_spans(c, model=model, since_us=since_us, until_us=until_us)
     return {window.version: VersionSum(window, *spans[window.version]) for window in sums if window.n}
+
+
+@st.cache_data(ttl=SLOW_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def read_delays(model: str) -> Delays | None:
+    """When corrections of a model come after their predictions; None as long as that is not known."""
+    horizon_us = round(_model(model).detector.horizon_seconds * 1_000_000)
+    with database().read() as c:
+        return storage.maturity.read_delays(c, model=model, now_us=now_us(), horizon_us=horizon_us)
+
+
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def read_corrections(model: str, slice_name: str, since_us: int) -> dict[str, storage.maturity.Corrections]:
+    """The correction rate of each version since a moment: so far, fresh and matured."""
+    delays = read_delays(model)
+    with database().read() as c:
+        return storage.maturity.read_corrections(
+            c, model=model, slice=slice_name, since_us=since_us, now_us=now_us(), delays=delays
+        )
+
+
+@st.cache_data(ttl=SLOW_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def read_audited_error(model: str, version: str, since_us: int) -> storage.audits.AuditedError:
+    """What audits say of a version; the label-free estimate is of the predictions from `since_us` on."""
+    task = _model(model).task
+    with database().read() as c:
+        return storage.audits.read_audited_error(
+            c, model=model, version=version, task=task, since_us=since_us
+        )
+
+
+@st.cache_data(ttl=SLOW_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def read_sheets(model: str, spans_us: tuple[int, ...]) -> list[storage.sheets.Sheet]:
+    """The requirement sheet of the champion over each span; none where nothing is asked or nothing was served."""
+    settings = _model(model)
+    if not list_requirements(settings.requirements):
+        return []
+    delays = read_delays(model)
+    with database().read() as c:
+        version = storage.sheets.find_served(c, model)
+        if version is None:
+            return []
+        return [
+            storage.sheets.read_sheet(
+                c,
+                model=model,
+                version=version,
+                settings=settings,
+                delays=delays,
+                now_us=now_us(),
+                span_us=span_us,
+            )
+            for span_us in spans_us
+        ]
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
@@ -313,6 +377,45 @@ def list_dead_letters(reason: str | None, limit: int) -> Sequence[DeadLetter]:
     """Dead letters, the newest first."""
     with database().read() as c:
         return storage.dead_letters.list_dead_letters(c, reason=reason, limit=limit)
+
+
+def _model(name: str) -> Model:
+    """The settings of a model; the defaults for one that has none."""
+    return read_settings().models.get(name, Model())
+
+
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def list_open_alerts() -> list[Alert]:
+    """The alerts that are open, the most severe first."""
+    with database().read() as c:
+        return storage.alerts.list_open(c)
+
+
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def list_alerts(limit: int) -> list[Alert]:
+    """Open and resolved alerts, the latest first."""
+    with database().read() as c:
+        return storage.alerts.list_alerts(c, limit=limit)
+
+
+def read_deliveries(alert_ids: Sequence[str]) -> list[Delivery]:
+    """What was and is to be delivered of some alerts; not cached, because somebody may wait for it."""
+    with database().read() as c:
+        return storage.alerts.read_deliveries(c, alert_ids)
+
+
+def find_trial(channel: str) -> Alert | None:
+    """The latest test of a channel that is among the latest alerts; not cached either."""
+    key = storage.alerts.trial_key(channel)
+    with database().read() as c:
+        return next((alert for alert in storage.alerts.list_alerts(c) if alert.key == key), None)
+
+
+def try_channel(channel: str) -> None:
+    """Have a test sent through a channel, by a worker, and forget what was read before."""
+    with database().write() as c:
+        storage.alerts.try_channel(c, channel, "the dashboard", now_us(), new_id)
+    list_alerts.clear()
 
 
 def _by_number(version: str) -> tuple[int, str]:

@@ -13,8 +13,10 @@ from dashboard.wording import full_moment, local_time, with_local_times
 from quality import histogram
 from quality.distances import PPM
 from quality.intervals import rate_intervals
-from quality.windows import MINUTE_US
+from quality.requirements import Requirement, count_minutes
+from quality.windows import MINUTE_US, Contribution
 from storage.records import Release, Signal, Window
+from storage.windows import contribution_of
 
 #: A chart has at most this many points of time; wider spans get wider ones.
 POINTS_AT_MOST: Final = 180
@@ -29,6 +31,10 @@ _RELEASE_COLOUR: Final = "#7A8590"
 _HEIGHT: Final = 290
 #: The height of a chart that stands above other things.
 LOW: Final = 220
+#: The height of one strip.
+_STRIP: Final = 28
+#: What the legend and the time axis take of the height.
+_AROUND: Final = 130
 #: Midnight is a date; any other time is a time of day.
 _TIME_LABEL: Final = (
     "utchours(datum.value) || utcminutes(datum.value) || utcseconds(datum.value)"
@@ -244,6 +250,65 @@ def qps_chart(table: pd.DataFrame, marks: pd.DataFrame, axis: Axis) -> alt.Layer
     ]
     line = _line(table, "qps", "Predictions per second", ".3~f", tooltip)
     return _layered([line, *_mark_layers(marks)], axis)
+
+
+def met_over_time(
+    windows: Iterable[Window], requirements: Sequence[Requirement], width_us: int, zone: ZoneInfo
+) -> pd.DataFrame:
+    """The share of minutes that met each requirement by their own value, for each point of time of `width_us`."""
+    groups: dict[int, list[Contribution]] = {}
+    for window in windows:
+        groups.setdefault(window.minute_us // width_us * width_us, []).append(contribution_of(window))
+    rows = []
+    for start_us, minutes in sorted(groups.items()):
+        for requirement in requirements:
+            met, n = count_minutes(requirement, minutes)
+            if n:
+                rows.append(
+                    {
+                        "time": _wall_clock(start_us, zone),
+                        "end": _wall_clock(start_us + width_us, zone),
+                        "clock": full_moment(start_us, zone)[:-3],
+                        "requirement": requirement.measure.title,
+                        "share": met / n,
+                        "met": met,
+                        "n": n,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def met_chart(table: pd.DataFrame, axis: Axis) -> alt.LayerChart:
+    """One strip per requirement: blue where all minutes met it, orange where none did."""
+    names = list(dict.fromkeys(table["requirement"]))
+    strips = (
+        alt.Chart(table)
+        .mark_rect(clip=True)
+        .encode(
+            x=_time_axis(),
+            x2="end:T",
+            y=alt.Y(
+                "requirement:N",
+                title=None,
+                sort=names,
+                scale=alt.Scale(padding=0.25),
+                axis=alt.Axis(labelLimit=220, labelOverlap=False),
+            ),
+            color=alt.Color(
+                "share:Q",
+                title="Minutes that met it",
+                scale=alt.Scale(domain=[0, 1], range=[_PALETTE[1], _PALETTE[0]]),
+                legend=alt.Legend(orient="top", format=".0%", values=[0, 0.5, 1], gradientLength=160),
+            ),
+            tooltip=[
+                alt.Tooltip("clock:N", title="From"),
+                alt.Tooltip("requirement:N", title="Requirement"),
+                alt.Tooltip("met:Q", title="Minutes that met it"),
+                alt.Tooltip("n:Q", title="of minutes"),
+            ],
+        )
+    )
+    return _layered([strips], axis, _STRIP * len(names) + _AROUND)
 
 
 def _wall_clock(time_us: int, zone: ZoneInfo) -> pd.Timestamp:

@@ -22,18 +22,26 @@ from dashboard.wording import (
     percent,
     percent_range,
     short_id,
+    span,
+    tell_delivery,
 )
+from errata.settings import Channel
 from quality import histogram
 from quality.distances import PPM
 from quality.intervals import rate_interval, rate_intervals
 from quality.rates import Latency, Number, Numbers, summarise
+from quality.requirements import MATURE, Checked, Requirement, Unit
 from quality.windows import MINUTE_US
+from storage.audits import AuditedError
 from storage.ledger import PartitionIntake
+from storage.maturity import Corrections
 from storage.records import (
+    Alert,
     Batch,
     BatchItem,
     Case,
     DeadLetter,
+    Delivery,
     Example,
     Prediction,
     Release,
@@ -91,6 +99,105 @@ def version_table(numbers: Mapping[str, tuple[Numbers, Number]], champion: str |
     )
 
 
+def sheet_table(hour: Sequence[Checked], day: Sequence[Checked]) -> pd.DataFrame:
+    """The requirements of a model with what was measured in the last hour and day, and whether that is enough."""
+    return pd.DataFrame(
+        [
+            {
+                "Requirement": of_day.requirement.measure.title,
+                "Asked for": _asked(of_day.requirement),
+                "Last hour": _measured(of_hour),
+                "Met in the hour?": _JUDGEMENTS[of_hour.judgement],
+                "Last 24 h": _measured(of_day),
+                "Met in the day?": _JUDGEMENTS[of_day.judgement],
+                "Minutes that met it": (
+                    f"{of_day.n_minutes_met:,} of {of_day.n_minutes:,}" if of_day.n_minutes else NOTHING
+                ),
+            }
+            for of_hour, of_day in zip(hour, day, strict=True)
+        ]
+    )
+
+
+#: A judgement as the answer to whether a requirement is met.
+_JUDGEMENTS: Final[Mapping[str, str]] = {
+    "pass": "yes",
+    "fail": "no",
+    "not enough evidence": "not enough evidence",
+}
+
+
+def _measured(checked: Checked) -> str:
+    """`2.5 % (0.15–10 %, n 120; 40 % of the feedback is in)`."""
+    found, unit = checked.number, checked.requirement.measure.unit
+    if found.value is None:
+        return "nothing observed"
+    aside = interval_and_n(found)
+    if unit == "latency" and found.low is not None:
+        aside = f"{duration(found.low)} – {duration(found.high)}, n{NBSP}{found.n:,}"
+    elif unit == "per second":
+        aside = f"the busiest minute, n{NBSP}{found.n:,}"
+    if found.maturity is not None and found.maturity < MATURE:
+        aside += f"; {percent(found.maturity)} of the feedback is in"
+    return f"{_with_unit(found.value, unit)} ({aside})"
+
+
+def _asked(requirement: Requirement) -> str:
+    side = "at most" if requirement.measure.is_at_most else "at least"
+    return f"{side} {_with_unit(requirement.bound, requirement.measure.unit)}"
+
+
+def _with_unit(value: float, unit: Unit) -> str:
+    return {"share": percent, "latency": duration, "per second": number}[unit](value)
+
+
+def correction_table(corrections: Mapping[str, Corrections], now_us: int) -> pd.DataFrame:
+    """The correction rate of each version: so far, fresh and matured, each with its n and interval."""
+    return pd.DataFrame(
+        [
+            {
+                "Version": version,
+                "Corrected so far": _with_interval(found.so_far),
+                "Fresh rate (provisional)": _with_interval(found.fresh),
+                "Matured rate": _with_interval(found.matured),
+                "Feedback that is in": percent(found.fresh.maturity),
+                "Newest prediction": (
+                    NOTHING if found.fresh.age_us is None else ago(now_us - found.fresh.age_us, now_us)
+                ),
+            }
+            for version, found in corrections.items()
+        ]
+    )
+
+
+def audit_table(found: AuditedError) -> pd.DataFrame:
+    """What is wrong, by users, by audits and by confidence: measure, value, interval, n, what it takes for granted."""
+    rows = []
+    for name, share, assumed in (
+        ("Edited", found.edited, "only what is edited is wrong"),
+        ("Silence = accept", found.silence_is_consent, "whoever says nothing is content"),
+        ("Of those who answered", found.of_answers, "whoever answers is like everybody"),
+    ):
+        if share is not None:
+            rows.append((*_share_row(name, share), assumed))
+    if found.audited is not None and found.audited.rate is not None:
+        audited = found.audited
+        bounds = percent_range((audited.low, audited.high))
+        n = f"{audited.n:,}, {audited.n_audited:,} audited"
+        rows.append(("Audited", percent(audited.rate), bounds, n, "corrections and labels are right"))
+    if found.label_free is not None and found.label_free.value is not None:
+        rows.append(
+            (
+                "By confidence alone",
+                percent(found.label_free.value),
+                "not an observation",
+                number(found.label_free.n),
+                "assumes that the model has not changed",
+            )
+        )
+    return pd.DataFrame(rows, columns=["Wrong", "Value", "95 % interval", "n", "What it takes for granted"])
+
+
 def slice_table(windows: Sequence[Window]) -> pd.DataFrame:
     """One row per slice and version, the largest slice first; shares are numbers, so that the reader can sort."""
     weights = Counter[str]()
@@ -137,6 +244,19 @@ def scorecard_table(cards: Sequence[Scorecard], champion: str, candidate: str | 
         ],
         columns=["Measure", "n", *names.values()],
     )
+
+
+def held_table(held: Sequence[Mapping[str, str]], champion: str, candidate: str | None) -> pd.DataFrame:
+    """What frozen examples say about the requirements: the evidence of the step `scored`."""
+    rows = [
+        (version, _JUDGEMENTS.get(each[who], each[who]), each[f"{who}_said"])
+        for each in held
+        for who, version in (
+            ("champion", f"{champion}, champion"),
+            ("candidate", f"{candidate or NOTHING}, candidate"),
+        )
+    ]
+    return pd.DataFrame(rows, columns=["Version", "Met?", "Requirement"])
 
 
 #: What a scorecard shows, in this order.
@@ -377,6 +497,49 @@ def dead_letter_table(letters: Sequence[DeadLetter], zone: ZoneInfo) -> pd.DataF
             "Offset": [letter.offset for letter in letters],
             "Position": [letter.position for letter in letters],
             "Stored": [full_moment(letter.stored_us, zone) for letter in letters],
+        }
+    )
+
+
+def alert_table(alerts: Sequence[Alert], zone: ZoneInfo) -> pd.DataFrame:
+    """Alerts, in the given order."""
+    return pd.DataFrame(
+        {
+            "Opened": [full_moment(alert.opened_us, zone) for alert in alerts],
+            "Lasted": [
+                span(alert.resolved_us - alert.opened_us) if alert.resolved_us is not None else "open"
+                for alert in alerts
+            ],
+            "Severity": [alert.severity for alert in alerts],
+            "Alert": [alert.title for alert in alerts],
+            "Model": [alert.model or NOTHING for alert in alerts],
+        }
+    )
+
+
+def delivery_table(deliveries: Sequence[Delivery], zone: ZoneInfo, now_us: int) -> pd.DataFrame:
+    """Whom an alert was told to, in the given order."""
+    return pd.DataFrame(
+        {
+            "Channel": [each.channel for each in deliveries],
+            "Since": [full_moment(each.stored_us, zone) for each in deliveries],
+            "Became": [tell_delivery(each, now_us) for each in deliveries],
+        }
+    )
+
+
+def channel_table(channels: Mapping[str, Channel]) -> pd.DataFrame:
+    """What each channel wants to hear, and when; never where it leads, which is a secret."""
+    return pd.DataFrame(
+        {
+            "Channel": list(channels),
+            "Severity": [f"{each.severity} or worse" for each in channels.values()],
+            "Kinds": [", ".join(each.kinds) or "all" for each in channels.values()],
+            "Models": [", ".join(each.models) or "all" for each in channels.values()],
+            "Quiet hours": [
+                f"{each.quiet_hours} {each.time_zone}" if each.quiet_hours else NOTHING
+                for each in channels.values()
+            ],
         }
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from errata.events import encode_json
-from storage.records import Batch, Run, RunStep, Signal, Step
+from storage.records import Batch, Delivery, Run, RunStep, Signal, Step
 
 #: Between a number and its unit: a space at which no line breaks.
 NBSP = "\u00a0"
@@ -75,6 +75,16 @@ def span(length_us: int) -> str:
     if seconds < 2 * 86_400:
         return f"{seconds // 3600}{NBSP}h"
     return f"{seconds // 86_400}{NBSP}days"
+
+
+def tell_delivery(delivery: Delivery, now_us: int) -> str:
+    """What became of news on its way to a channel."""
+    if delivery.sent_us is not None:
+        return f"told {ago(delivery.sent_us, now_us)}"
+    if not delivery.attempts:
+        return "waits"
+    times = "once" if delivery.attempts == 1 else f"{delivery.attempts} times"
+    return f"not taken, tried {times}: {delivery.error or 'no answer'}"
 
 
 def duration(length_us: float | None) -> str:

@@ -10,6 +10,10 @@ from errata.settings import Settings, password_in
 _HIDDEN: Final = "***"
 #: Fewer characters protect nothing, and would be found in every other word.
 _SHORTEST: Final = 4
+#: Of a channel's URL, the parts that could be a secret by their length. Shorter ones are often plain words.
+_SHORTEST_PART: Final = 8
+_PARTS_OF_URL: Final = re.compile(r"[/:@?&=,]+")
+_PLAIN_WORD: Final = re.compile(r"[a-z]+")
 _PATTERNS: Final = (
     # A key of the HTTP intake; its id may be told.
     re.compile(r"(errata_[0-9a-f]{12}_)[0-9A-Za-z]+"),
@@ -26,12 +30,16 @@ class Redaction:
         self._secrets: list[str] = []
 
     def learn(self, settings: Settings) -> None:
-        """Hide the passwords of `settings` from now on, in every way in which they are written."""
-        passwords = [settings.broker.password, password_in(settings.database.url)]
+        """Hide the secrets of `settings` from now on, in every way in which they are written."""
+        secrets = [
+            settings.broker.password,
+            password_in(settings.database.url),
+            *(part for channel in settings.alerts.channels.values() for part in _secrets_in(channel.url)),
+        ]
         written = {
             way
-            for password in passwords
-            for plain in (password, unquote(password))
+            for secret in secrets
+            for plain in (secret, unquote(secret))
             for way in (plain, quote(plain, safe=""), json.dumps(plain)[1:-1], repr(plain)[1:-1])
             if len(plain) >= _SHORTEST
         }
@@ -43,6 +51,26 @@ class Redaction:
         for secret in self._secrets:
             text = text.replace(secret, _HIDDEN)
         return hide_patterns(text)
+
+
+def _secrets_in(channel_url: str) -> list[str]:
+    """What may be a secret in the URL of a channel; plain words and names of hosts are none.
+
+    Where Apprise expects which token differs from kind to kind, and one may stand where others have the host.
+    """
+    rest = channel_url.partition("://")[2]
+    who, _, host = re.split(r"[/?]", rest, maxsplit=1)[0].rpartition("@")
+    return [
+        rest,
+        who.partition(":")[2],
+        *(
+            part
+            for part in _PARTS_OF_URL.split(rest)
+            if len(part) >= _SHORTEST_PART
+            and not _PLAIN_WORD.fullmatch(part)
+            and not (part in host and "." in part)
+        ),
+    ]
 
 
 def hide_patterns(text: str) -> str:

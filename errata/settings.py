@@ -34,6 +34,15 @@ _SERVER_URL = re.compile(
 #: What makes PostgreSQL's client refuse a connection without TLS; its own choice, `prefer`, does not.
 _TLS_MODES = ("require", "verify-ca", "verify-full")
 
+Severity = Literal["info", "warning", "critical"]
+#: What an alert is about: the correction rate of a model, the verdict of a run, a run that failed, a partition that
+#: dead letters flood, a number that does not follow from the facts, or a channel that is tried out.
+AlertKind = Literal["drift", "verdict", "failure", "flood", "difference", "test"]
+
+#: The longest name of a channel.
+CHANNEL_NAME_CHARACTERS = 64
+_QUIET_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
+
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How far a corrected output is from the shown one: the kind of output and the knobs of its distance."""
@@ -130,6 +139,25 @@ class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     automatic: bool = True
 
 
+class Requirements(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is asked of a model, before a release and in the service (quality/requirements.py); all may be left out."""
+
+    #: From input to output, the latency that 95 % of predictions keep, at most.
+    served_p95_ms: float | None = None
+    #: From capture to display, the latency that 95 % of shown predictions keep, at most.
+    shown_p95_ms: float | None = None
+    #: Share of predictions that users edit, at most.
+    edit_rate: float | None = None
+    #: Mean edit distance in 0..1, at most.
+    edit_distance: float | None = None
+    #: Predictions in a second that the service bears, at least.
+    qps: float | None = None
+    #: How it is served; for people to read.
+    serving_mode: Literal["online", "batch", "edge"] | None = None
+    #: What it is served on; for people to read.
+    device: str | None = None
+
+
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a candidate is trained (retrain/training.py)."""
 
@@ -154,6 +182,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     mining: Mining = Mining()
     training: Training = Training()
     gate: Gate = Gate()
+    requirements: Requirements = Requirements()
 
 
 class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -318,6 +347,47 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     erasures_file: str = "var/erasures.jsonl"
 
 
+class Logs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What processes write to standard error (errata/command/logs.py)."""
+
+    #: `json` is one object a line, with time, level, logger, message, and trace where there is one.
+    format: Literal["text", "json"] = "text"
+    #: What Errata itself logs, at least; of its libraries it is always warnings.
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One way by which alerts reach people: a chat room, a mailbox, a webhook."""
+
+    #: Where it leads, as [Apprise](https://appriseit.com) writes it: `slack://...`, `mailtos://...`, `jsons://...`. It
+    #: holds secrets: give it by the environment, `ERRATA_ALERTS__CHANNELS__NAME__URL`.
+    url: str = ""
+    #: Alerts that are less severe do not go there.
+    severity: Severity = "info"
+    #: Only these kinds of alerts go there; every kind if empty.
+    kinds: list[AlertKind] = []
+    #: Only alerts about these models go there, and those about no model; about every model if empty.
+    models: list[str] = []
+    #: When nobody wants to be woken, `HH:MM-HH:MM`: what is not critical waits for the end, and comes as one message.
+    quiet_hours: str = ""
+    #: The zone of the quiet hours, and of the times in its messages.
+    time_zone: str = "Asia/Seoul"
+
+    def __repr__(self) -> str:
+        """Without the URL."""
+        return f"Channel({self.url.partition('://')[0]!r}, ...)"
+
+
+class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whom Errata tells what goes wrong, and what it did about it."""
+
+    #: An alert that is open for so long is told again, and so on; 0: never.
+    remind_seconds: float = 86_400.0
+    #: Where people find the dashboard, `https://...`: messages end with a link to it.
+    dashboard_url: str = ""
+    channels: dict[str, Channel] = {}
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings; every process takes the part it needs."""
 
@@ -329,6 +399,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     trainer: Trainer = Trainer()
     dashboard: Dashboard = Dashboard()
     retention: Retention = Retention()
+    logs: Logs = Logs()
+    alerts: Alerts = Alerts()
     models: dict[str, Model] = {}
 
 
@@ -401,11 +473,11 @@ def _read_value(text: str) -> Any:
 
 
 def _put(raw: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
-    """Set a nested value; model names in the environment write `_` for `-`."""
+    """Set a nested value; names of models and channels in the environment write `_` for `-`."""
     level = raw
     for depth, key in enumerate(keys[:-1]):
-        is_model = depth == 1 and keys[0] == "models"
-        known = next((each for each in level if is_model and each.replace("-", "_") == key), key)
+        is_name = keys[:depth] in (["models"], ["alerts", "channels"])
+        known = next((each for each in level if is_name and each.replace("-", "_") == key), key)
         level = level.setdefault(known, {})
         if not isinstance(level, dict):
             raise SettingsError(f"{name}: {known} is a value, not a group of settings")
@@ -443,6 +515,7 @@ def _check(settings: Settings) -> None:
         )
     _check_database(settings.database)
     _check_intake(settings.intake)
+    _check_alerts(settings)
     for name, model in settings.models.items():
         _check_detector(f"models.{name}", model)
         share = model.mining.audit_share + model.mining.evaluation_share + model.mining.diverse_share
@@ -450,6 +523,7 @@ def _check(settings: Settings) -> None:
             raise SettingsError(
                 f"models.{name}.mining: the shares must add up to more than 0 and less than 1"
             )
+        _check_requirements(name, model.requirements)
     _check_retention(settings)
 
 
@@ -492,6 +566,19 @@ def _check_detector(name: str, model: Model) -> None:
         raise SettingsError(f"{name}.detector.horizon_seconds must be more than 0")
     if not 0 < trigger.warning_share <= 1:
         raise SettingsError(f"{name}.trigger.warning_share must be more than 0 and at most 1")
+
+
+def _check_requirements(model: str, requirements: Requirements) -> None:
+    for name in ("served_p95_ms", "shown_p95_ms", "qps"):
+        bound = getattr(requirements, name)
+        if bound is not None and not 0 < bound < math.inf:
+            raise SettingsError(f"models.{model}.requirements.{name} must be more than 0, not {bound}")
+    for name in ("edit_rate", "edit_distance"):
+        bound = getattr(requirements, name)
+        if bound is not None and not 0 < bound < 1:
+            raise SettingsError(
+                f"models.{model}.requirements.{name} is a share between 0 and 1, such as 0.05 for 5 %, not {bound}"
+            )
 
 
 def _check_database(database: Database) -> None:
@@ -547,3 +634,31 @@ def _check_intake(intake: Intake) -> None:
             "set intake.certificate_file and intake.certificate_key_file, or intake.behind_tls_proxy where a proxy "
             "speaks TLS"
         )
+
+
+def quiet_minutes(quiet_hours: str) -> tuple[int, int] | None:
+    """The minutes of the day at which quiet hours begin and end; None where there are none, or for another text."""
+    written = _QUIET_HOURS.fullmatch(quiet_hours)
+    if written is None:
+        return None
+    hour, minute, end_hour, end_minute = (int(part) for part in written.groups())
+    return 60 * hour + minute, 60 * end_hour + end_minute
+
+
+def _check_alerts(settings: Settings) -> None:
+    # Here, because it looks for the zones of this machine, which a service that only emits events does not need.
+    from zoneinfo import available_timezones
+
+    if settings.alerts.remind_seconds < 0:
+        raise SettingsError("alerts.remind_seconds must be 0 (never) or more")
+    for name, channel in settings.alerts.channels.items():
+        where = f"alerts.channels.{name}"
+        if len(name) > CHANNEL_NAME_CHARACTERS:
+            raise SettingsError(f"{where}: a name has at most {CHANNEL_NAME_CHARACTERS} characters")
+        if channel.quiet_hours and quiet_minutes(channel.quiet_hours) is None:
+            raise SettingsError(f"{where}.quiet_hours must be like 22:00-07:00, not {channel.quiet_hours}")
+        if channel.time_zone not in available_timezones():
+            raise SettingsError(f"{where}.time_zone: there is no zone {channel.time_zone}")
+        for model in channel.models:
+            if model not in settings.models:
+                raise SettingsError(f"{where}.models: there is no [models.{model}]")

@@ -1,12 +1,14 @@
 """The topics that Errata speaks on, and how its processes reach the broker."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import (
     AuthorizationError,
     KafkaError,
@@ -35,6 +37,8 @@ DRIFT_NOTICED = "errata.drift.noticed.v1"
 BATCH_ORDERED = "errata.batch.ordered.v1"
 VERSION_RELEASED = "errata.version.released.v1"
 INTAKE_PAUSED = "errata.intake.paused.v1"
+ALERT_OPENED = "errata.alert.opened.v1"
+ALERT_RESOLVED = "errata.alert.resolved.v1"
 
 #: What the stream worker reads. They have equal partition counts, so that a key has one number in all three.
 EVENT_TOPICS = (PREDICTIONS, FEEDBACK, VOC)
@@ -95,6 +99,36 @@ def read_topic_ids(broker: Broker, topics: tuple[str, ...], timeout_seconds: flo
     return {
         topic["name"]: _written(topic.get("topic_id")) for topic in described if topic.get("error_code") == 0
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as the broker has it; a setting is None where the broker does not tell."""
+
+    n_partitions: int
+    #: How long records are kept; -1 for ever.
+    retention_ms: int | None = None
+    cleanup_policy: str | None = None
+
+
+def describe_topics(
+    broker: Broker, topics: tuple[str, ...], timeout_seconds: float = 10.0
+) -> dict[str, Topic]:
+    """Ask for the topics that exist. Raises Unavailable when no broker answers, Stop when it refuses us."""
+    with _admin(broker, timeout_seconds) as admin:
+        described = [each for each in admin.describe_topics(list(topics)) if each.get("error_code") == 0]
+        resources = [ConfigResource(ConfigResourceType.TOPIC, each["name"]) for each in described]
+        told = admin.describe_configs(resources, config_filter="all") if resources else {}
+    settings = told.get("topic", {})
+    return {each["name"]: _topic_of(each, settings.get(each["name"], {})) for each in described}
+
+
+def _topic_of(described: Mapping[str, Any], settings: Mapping[str, Any]) -> Topic:
+    retention_ms, policy = (
+        (settings.get(name) or {}).get("value") for name in ("retention.ms", "cleanup.policy")
+    )
+    n_partitions = len(described["partitions"])
+    return Topic(n_partitions, None if retention_ms is None else int(retention_ms), policy)
 
 
 def _accepts_connections(server: str, timeout_seconds: float) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from quality.intervals import mean_interval
+from quality.intervals import betting_interval
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -81,36 +81,72 @@ def power(wrong: npt.ArrayLike, guess: npt.ArrayLike, n_all: int) -> float:
 
 
 def estimate(
-    z: npt.ArrayLike, answered: npt.ArrayLike, audited: npt.ArrayLike, probability: npt.ArrayLike
+    wrong: npt.ArrayLike,
+    answered: npt.ArrayLike,
+    audited: npt.ArrayLike,
+    probability: npt.ArrayLike,
+    guess: npt.ArrayLike,
 ) -> Audited:
-    """Return the error rate of all predictions, with bounds that hold at all times together.
+    """Return the error rate of these predictions, the mean of their `scores`, with bounds that hold at all times.
 
-    The bounds rest on the normal approximation once about fifty audited predictions were wrong, and on nothing but the
-    range of the scores before: until then they are wide.
+    What is not known are the outputs that nobody answered and nobody audited. Their mean distance from the guess is
+    bounded from the audits alone, each weighted by how unlikely it was, in their order.
     """
-    z = np.asarray(z, dtype=np.float64)
     answered, audited = np.asarray(answered, dtype=bool), np.asarray(audited, dtype=bool)
-    n, n_audited, n_answered = len(z), int(audited.sum()), int(answered.sum())
+    n, n_audited, n_answered = len(answered), int((audited & ~answered).sum()), int(answered.sum())
     if not n:
         return Audited(None, 0.0, 1.0, 0, 0, 0)
-    # The range that scores can have at all, not the one that they happened to have.
-    smallest = np.asarray(probability, dtype=np.float64)[~answered].min(initial=1.0)
-    lowest, width = 1.0 - 1.0 / smallest, 2.0 / smallest - 1.0
-    scaled = (z - lowest) / width
-    bounds = mean_interval(n, float(scaled.sum()), float((scaled**2).sum()))
-    assert bounds is not None
-    low, high = (min(max(lowest + width * bound, 0.0), 1.0) for bound in bounds)
-    return Audited(min(max(float(z.mean()), 0.0), 1.0), low, high, n, n_audited, n_answered)
+    z = scores(wrong, answered, audited, probability, guess)
+    low, high = _bound(
+        np.asarray(wrong, dtype=np.float64),
+        answered,
+        audited,
+        np.asarray(probability, dtype=np.float64),
+        np.asarray(guess, dtype=np.float64),
+    )
+    rate = min(max(float(z.mean()), low), high)
+    return Audited(rate, low, high, n, n_audited, n_answered)
 
 
-def bias_in_a_sentence(edit_rate: float, audited: Audited) -> str:
-    """Say what taking silence for consent gets wrong, for whoever reads the numbers side by side."""
+def _bound(
+    wrong: FloatArray,
+    answered: npt.NDArray[np.bool_],
+    audited: npt.NDArray[np.bool_],
+    probability: FloatArray,
+    guess: FloatArray,
+) -> tuple[float, float]:
+    silent = ~answered
+    looked_at = silent & audited
+    known = float(np.where(answered, np.where(answered, wrong, 0.0), guess).mean())
+    if not silent.any():
+        return known, known
+    # The range that a weighted distance can have at all, not the one that the audits happened to have.
+    weight = probability[silent].mean() / probability
+    heaviest = float(weight[silent].max())
+    lowest, highest = -heaviest * float(guess[silent].max()), heaviest * (1 - float(guess[silent].min()))
+    distances = (weight * (wrong - guess))[looked_at]
+    bounds = betting_interval(np.clip((distances - lowest) / (highest - lowest), 0, 1))
+    share = float(silent.mean())
+    low, high = (known + share * (lowest + (highest - lowest) * bound) for bound in bounds)
+    return min(max(low, 0.0), 1.0), min(max(high, 0.0), 1.0)
+
+
+def bias_in_a_sentence(silence_is_consent: float, audited: Audited, of_answers: float | None = None) -> str:
+    """Say what taking silence for consent, and asking only who answered, get wrong, beside what audits found."""
     if audited.rate is None:
         return "No prediction was audited yet, so nobody knows what silence means."
-    points = 100 * (edit_rate - audited.rate)
-    direction = "too low" if points < 0 else "too high"
+    said = f"Taking silence for consent gives {_compare(silence_is_consent, audited.rate, audited)}"
+    if of_answers is not None:
+        said += f"; asking only those who answered gives {_compare(of_answers, audited.rate, audited)}"
     return (
-        f"Taking silence for consent gives {100 * edit_rate:.1f} %, which is {abs(points):.1f} points {direction}: "
-        f"{audited.n_audited} audits of silent predictions put the share of wrong outputs at "
+        f"{said}: {audited.n_audited:,} audits of predictions that nobody corrected put the share of wrong outputs at "
         f"{100 * audited.rate:.1f} % ({100 * audited.low:.1f} to {100 * audited.high:.1f} %)."
     )
+
+
+def _compare(rate: float, true: float, audited: Audited) -> str:
+    points = 100 * (rate - true)
+    said = f"{100 * rate:.1f} %, which is {abs(points):.1f} points"
+    if audited.low <= rate <= audited.high:
+        return f"{said} {'less' if points < 0 else 'more'}, which may be chance"
+    return f"{said} too {'low' if points < 0 else 'high'}"

@@ -36,6 +36,12 @@ class Delays:
 
     n: int
     shares: FloatArray
+    window_us: int
+
+    @property
+    def settled_us(self) -> int:
+        """The age from which on hardly any correction of a prediction is still to come."""
+        return min(choose_window(self), self.window_us)
 
     def share_by(self, ages_us: npt.ArrayLike) -> FloatArray:
         """Return F at each age, linear between the ages that are kept; 0 for ages below 0."""
@@ -64,7 +70,8 @@ def learn_delays(delays_us: npt.ArrayLike, window_us: int) -> Delays | None:
     delays = delays[delays <= window_us]
     if not len(delays):
         return None
-    return Delays(len(delays), np.searchsorted(delays, AGES_US, side="right") / len(delays))
+    shares = np.searchsorted(delays, AGES_US, side="right") / len(delays)
+    return Delays(len(delays), shares, window_us)
 
 
 def choose_window(delays: Delays) -> int:
@@ -74,12 +81,16 @@ def choose_window(delays: Delays) -> int:
 
 
 def fresh_rate(k: int, ages_us: npt.ArrayLike, delays: Delays, alpha: float = 0.05) -> Fresh:
-    """Return the rate that `k` corrections seen so far stand for, of predictions of these ages.
+    """Return the rate that `k` corrections seen so far stand for, of predictions of these ages."""
+    return exposed_rate(k, float(delays.share_by(ages_us).sum()), alpha)
+
+
+def exposed_rate(k: int, exposure: float, alpha: float = 0.05) -> Fresh:
+    """Return the rate that `k` corrections stand for, of predictions that add up to an exposure.
 
     The interval allows for chance in k, not for users who have become slower or quicker: a fresh rate is for looking,
     not for deciding.
     """
-    exposure = float(delays.share_by(ages_us).sum())
     if exposure <= 0:
         return Fresh(None, 0.0, 1.0, 0.0)
     low, high = exposure_interval(exposure, k, alpha)

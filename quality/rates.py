@@ -1,7 +1,7 @@
 """The numbers people read, computed from the sum of windows: each with its n and its interval."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quality import histogram
 from quality.distances import PPM
@@ -17,6 +17,10 @@ class Number:
     n: int
     low: float | None = None
     high: float | None = None
+    #: Share of the expected feedback that has come; None where it is unknown, or no feedback is waited for.
+    maturity: float | None = None
+    #: How long ago the newest event came that it may count.
+    age_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +48,34 @@ class Numbers:
     qps: Number
 
 
-def summarise(contribution: Contribution, span_seconds: float) -> Numbers:
-    """Return the numbers of a sum of windows that cover `span_seconds`.
+def summarise(
+    contribution: Contribution,
+    span_seconds: float,
+    *,
+    maturity: float | None = None,
+    age_us: int | None = None,
+) -> Numbers:
+    """Return the numbers of a sum of windows that cover `span_seconds`, and to which an event came `age_us` ago.
 
     The intervals hold however often the same growing sum is looked at. Each span that starts anew, such as
-    another day or version, has intervals of its own.
+    another day or version, has intervals of its own. `maturity` is told with those numbers that feedback moves.
     """
     n = contribution.n
+
+    def told(number: Number) -> Number:
+        return replace(number, age_us=age_us)
+
+    def moved(number: Number) -> Number:
+        return replace(number, maturity=maturity, age_us=age_us)
+
     return Numbers(
-        edit_rate=_rate(n, contribution.n_edit),
-        accept_rate=_rate(n, contribution.n_accept),
-        reject_rate=_rate(n, contribution.n_reject),
-        distance=_distance(contribution),
-        served_us=_latency(contribution.served),
-        shown_us=_latency(contribution.shown),
-        qps=Number(n / span_seconds if span_seconds > 0 else None, n),
+        edit_rate=moved(_rate(n, contribution.n_edit)),
+        accept_rate=moved(_rate(n, contribution.n_accept)),
+        reject_rate=moved(_rate(n, contribution.n_reject)),
+        distance=moved(_distance(contribution)),
+        served_us=Latency(*map(told, _quantiles(contribution.served))),
+        shown_us=Latency(*map(moved, _quantiles(contribution.shown))),
+        qps=told(Number(n / span_seconds if span_seconds > 0 else None, n)),
     )
 
 
@@ -74,9 +91,9 @@ def _distance(contribution: Contribution) -> Number:
     return Number(None, 0) if interval is None else Number(total / n, n, *interval)
 
 
-def _latency(counts: Mapping[int, int]) -> Latency:
+def _quantiles(counts: Mapping[int, int]) -> list[Number]:
     data = histogram.encode(counts)
-    return Latency(*(_quantile(data, q) for q in (0.5, 0.95, 0.99)))
+    return [_quantile(data, q) for q in (0.5, 0.95, 0.99)]
 
 
 def _quantile(data: bytes, q: float) -> Number:

@@ -88,9 +88,7 @@ def describe_detector(state: DetectorState | None, detector: Detector) -> str:
     since = f" since {format_time(state.stage_us)}" if state.stage_us is not None else ""
     allowed = f"up to {state.ceiling:.1%} are allowed"
     if state.stage == "alarmed":
-        return (
-            f"Alarmed{since}; calm again when the rate is surely below what is allowed, {state.ceiling:.1%}."
-        )
+        return f"Alarmed{since}; calm again when the rate is surely below the {state.ceiling:.1%} allowed."
     share = f"{_share(state):.1%} of the evidence that alarms"
     return f"Warned{since}: {share}; {allowed}." if state.stage == "warned" else f"Calm: {share}; {allowed}."
 

@@ -3,9 +3,11 @@
 - Better: on examples from after the change it is wrong less often (McNemar's test, exact), or, where answers
   are graded, nearer to the label; and drawing whole groups anew does not undo that.
 - Not worse: on examples from before the change the highest plausible loss is tolerated (bootstrap of groups).
+- As required: it fails no requirement that the champion does not fail.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from errata.settings import Gate, Task
 from quality.comparison import mcnemar, mean_difference_interval, non_inferiority
 from quality.distances import PPM
+from quality.requirements import Judgement
 
 #: Tasks whose answers are hardly ever equal to the label: a smaller distance is better there.
 GRADED: Final = ("text", "translation", "set", "boxes")
@@ -41,6 +44,22 @@ class Pairs:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A requirement, and what the frozen examples say of both versions about it, each in a sentence."""
+
+    requirement: str
+    champion: Judgement
+    champion_said: str
+    candidate: Judgement
+    candidate_said: str
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the candidate fails what the champion does not fail."""
+        return self.candidate == "fail" and self.champion != "fail"
+
+
+@dataclass(frozen=True, slots=True)
 class _Finding:
     shown: bool
     sentence: str
@@ -48,9 +67,21 @@ class _Finding:
 
 
 def judge(
-    before: Pairs, after: Pairs, task: Task, gate: Gate, *, champion: str, candidate: str, seed: int
+    before: Pairs,
+    after: Pairs,
+    task: Task,
+    gate: Gate,
+    *,
+    held: Sequence[Held] = (),
+    champion: str,
+    candidate: str,
+    seed: int,
 ) -> Verdict:
-    """Judge a candidate on examples from before and after the change; the same input gives the same verdict."""
+    """Judge a candidate on examples from before and after the change; the same input gives the same verdict.
+
+    A champion that fails a requirement itself may be replaced by a candidate that fails it too: who is better is
+    better, and the service would not be helped by keeping the worse one.
+    """
     n = len(before) + len(after)
     if n < gate.minimum_examples:
         return _keep(
@@ -64,8 +95,20 @@ def judge(
     deciding, origin = (after, "from after the change") if len(after) else (before, "that were there before")
     better = (_is_nearer if is_graded(task) else _is_right_more_often)(deciding, gate, seed)
     harmless = _is_not_worse(before, task, gate, seed)
-    evidence = {"after": better.figures, "before": harmless.figures}
+    lost = [each for each in held if each.is_lost]
+    evidence = {
+        "after": better.figures,
+        "before": harmless.figures,
+        "requirements": [asdict(each) for each in held],
+    }
     said = f"on {len(deciding)} examples {origin} {{}} {better.sentence}; {harmless.sentence}"
+    if lost:
+        fails = "; ".join(each.candidate_said.rstrip(".") for each in lost)
+        return _keep(
+            champion,
+            f"{candidate} fails what {champion} does not fail ({fails}); {said.format('it')}",
+            evidence,
+        )
     if better.shown and harmless.shown:
         return Verdict(True, f"Promote {candidate}: {said.format('it')}.", evidence)
     return _keep(champion, said.format(candidate), evidence)

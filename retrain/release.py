@@ -8,18 +8,23 @@ A process that dies between the two leaves an old champion.json; `publish_champi
 
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from errata.errors import Malformed
 from errata.events import encode_json
 from errata.identity import NewId
 from errata.resolver import CHAMPION
+from errata.settings import AlertKind
 from errata.topics import SIGNALS, VERSION_RELEASED
 from retrain.artifacts import artifact_sha256, write_atomically
 from storage import outbox, releases, runs
+from storage.alerts import News, announce, resolve_alerts_of
 from storage.database import Database
 from storage.errors import Conflict
 from storage.records import Release, RunStep, Version
+
+#: What people were told about the champion before: whatever was wrong with it, another version is asked now.
+_ENDED: Final[tuple[AlertKind, ...]] = ("drift", "failure")
 
 
 def register(
@@ -107,6 +112,16 @@ def promote(
                 c, RunStep(run_id=candidate.run_id, step="released", evidence=released, time_us=now_us)
             )
             runs.update_run(c, candidate.run_id, status="promoted", decided_us=now_us)
+            news = News(
+                key=f"verdict/{candidate.run_id}",
+                kind="verdict",
+                severity="info",
+                title=f"{model} {version} is the champion",
+                sentence=f"{reason} Promoted by {who}, run {candidate.run_id}.",
+                model=model,
+            )
+            announce(c, news, now_us, new_id)
+        resolve_alerts_of(c, model, _ENDED, _tell_live(release), now_us)
         outbox.put(c, SIGNALS, model, VERSION_RELEASED, _announce(release), release.time_us, new_id(now_us))
     publish_champions(db, artifacts)
     return release
@@ -126,6 +141,7 @@ def rollback(
         _check_files(artifacts, target)
         release = _release(target, "rollback", reason, who, _after(history[0], now_us), new_id)
         releases.put_release(c, release)
+        resolve_alerts_of(c, model, _ENDED, _tell_live(release), now_us)
         outbox.put(c, SIGNALS, model, VERSION_RELEASED, _announce(release), release.time_us, new_id(now_us))
     publish_champions(db, artifacts)
     return release
@@ -146,6 +162,10 @@ def publish_champions(db: Database, artifacts: Path) -> list[str]:
             write_atomically(artifacts / model / CHAMPION, _describe(releases.list_champions(c)[model]))
         published.append(model)
     return published
+
+
+def _tell_live(release: Release) -> str:
+    return f"Version {release.version} is live. {release.reason}"
 
 
 def _describe(version: Version) -> bytes:

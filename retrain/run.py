@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -22,13 +22,15 @@ import torch
 from errata.errors import Fenced, Malformed, Unavailable
 from errata.identity import NewId
 from errata.settings import Model, Settings, find_model
+from quality.requirements import list_requirements
 from retrain.artifacts import artifact_sha256
 from retrain.datasets import freeze, split_samples
-from retrain.gate import Pairs, judge
+from retrain.gate import Held, Pairs, is_graded, judge
 from retrain.release import promote, publish_champions
-from retrain.scorecard import make_cases, make_scorecards, measure
+from retrain.scorecard import check_offline, make_cases, make_scorecards, measure
 from retrain.trainer import Progress, Trainer, load_trainer
 from storage import examples, leases, releases, runs
+from storage.alerts import News, announce, raise_alert, resolve_alert
 from storage.database import Database
 from storage.errors import Conflict
 from storage.records import Run, RunStep, Step, Version
@@ -94,7 +96,7 @@ def carry_out(
                 raise
             except Exception as error:
                 log.exception("run %s failed at the step %s", run_id, step)
-                _fail(db, run_id, f"At the step {step}: {type(error).__name__}: {error}", now_us())
+                _fail(db, run, f"At the step {step}: {type(error).__name__}: {error}", now_us(), new_id)
         publish_champions(db, artifacts)
         return _get(db, run_id)
 
@@ -177,11 +179,31 @@ def _score(work: Work, run: Run) -> None:
         for name, of_version in measured.items()
         for card in make_scorecards(run.id, name, of_version, is_new)
     ]
+    required = list_requirements(work.model.requirements)
+    groups = np.array([example.group for example in frozen], dtype=np.str_)
+    checked = [
+        check_offline(
+            required, measured[version.version], groups, is_graded=is_graded(work.model.task), seed=run.seed
+        )
+        for version in (champion, candidate)
+    ]
     cases = make_cases(run.id, frozen, measured[champion.version], measured[candidate.version])
     evidence = {
         "n": len(frozen),
         "champion_wrong": sum(case.champion_ppm > 0 for case in cases),
         "candidate_wrong": sum(case.candidate_ppm > 0 for case in cases),
+        "requirements": [
+            asdict(
+                Held(
+                    of_champion.requirement.name,
+                    of_champion.judgement,
+                    of_champion.sentence,
+                    of_candidate.judgement,
+                    of_candidate.sentence,
+                )
+            )
+            for of_champion, of_candidate in zip(*checked, strict=True)
+        ],
     }
     with work.db.write() as c:
         runs.put_scorecards(c, cards)
@@ -194,6 +216,7 @@ def _judge(work: Work, run: Run) -> None:
     with work.db.read() as c:
         rows = examples.read_dataset(c, _present(run.dataset_hash))
         cases = {case.example_id: case for case in runs.read_cases(c, run.id)}
+        scored = next(step for step in runs.read_steps(c, run.id) if step.step == "scored")
 
     def pairs(wanted_new: bool) -> Pairs:
         chosen = [e for e, role, is_new in rows if role == "evaluation" and is_new is wanted_new]
@@ -208,6 +231,7 @@ def _judge(work: Work, run: Run) -> None:
         pairs(True),
         work.model.task,
         work.model.gate,
+        held=[Held(**each) for each in scored.evidence.get("requirements", [])],
         champion=run.champion,
         candidate=_present(run.candidate),
         seed=run.seed,
@@ -321,14 +345,39 @@ def _claim(directory: Path, run_id: str) -> None:
 
 
 def _keep(work: Work, run: Run, why: str) -> None:
+    now_us = work.now_us()
+    news = News(
+        key=f"verdict/{run.id}",
+        kind="verdict",
+        # The drift that it was to end goes on, or a person is asked to decide.
+        severity="warning",
+        title=f"{run.model} keeps its champion {run.champion}",
+        sentence=f"{run.verdict_reason} {why[0].upper()}{why[1:]}. Run {run.id}.",
+        model=run.model,
+    )
     with work.db.write() as c:
-        runs.update_run(c, run.id, status="kept", decided_us=work.now_us())
+        runs.update_run(c, run.id, status="kept", decided_us=now_us)
         runs.put_step(c, _step(work, run, "released", {"version": None, "why": why}))
+        resolve_alert(c, _failure_key(run.model), f"Run {run.id} came to its verdict.", now_us)
+        announce(c, news, now_us, work.new_id)
 
 
-def _fail(db: Database, run_id: str, why: str, now_us: int) -> None:
+def _fail(db: Database, run: Run, why: str, now_us: int, new_id: NewId) -> None:
+    news = News(
+        key=_failure_key(run.model),
+        kind="failure",
+        severity="warning",
+        title=f"A run of {run.model} failed",
+        sentence=f"{why}. Run {run.id}.",
+        model=run.model,
+    )
     with db.write() as c:
-        runs.update_run(c, run_id, status="failed", verdict_reason=why, decided_us=now_us)
+        runs.update_run(c, run.id, status="failed", verdict_reason=why, decided_us=now_us)
+        raise_alert(c, news, now_us, new_id)
+
+
+def _failure_key(model: str) -> str:
+    return f"failure/{model}"
 
 
 def _taken(db: Database, run_id: str) -> set[Step]:

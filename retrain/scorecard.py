@@ -1,4 +1,7 @@
-"""Measures versions on the same frozen examples: how far answers are off, how long they take, case by case."""
+"""Measures versions on the same frozen examples: how far answers are off, how long they take, case by case.
+
+It also holds them to what is required of the model, as far as that can be told before a release.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +13,11 @@ import numpy.typing as npt
 
 from errata.errors import Malformed
 from errata.settings import Task
+from quality.comparison import mean_difference_interval
 from quality.distances import PPM, measure_distance
+from quality.intervals import mean_interval, quantile_ranks
+from quality.rates import Number
+from quality.requirements import Checked, Requirement, check
 from retrain.trainer import Network
 from storage.records import Case, Change, Example, Portion, Scorecard
 
@@ -18,6 +25,12 @@ AT_ONCE: Final = 64
 #: Single calls that are timed, after some that warm up.
 TIMED_CALLS: Final = 100
 WARM_UP_CALLS: Final = 3
+#: What is measured offline for a requirement, and how it is called.
+OFFLINE: Final = {
+    "served_p95_ms": "Latency of one call on this machine, p95",
+    "edit_rate": "Wrong, which stands for edited",
+    "edit_distance": "Mean distance from the label",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +42,8 @@ class Measurement:
     distance_ppm: npt.NDArray[np.int64]
     latency_us_p50: int | None
     latency_us_p95: int | None
+    #: Every call that was timed.
+    latencies_us: list[float]
     #: Examples per second answered AT_ONCE at a time.
     per_second: float | None
 
@@ -44,7 +59,7 @@ def measure(
     What it cannot answer, or answers with something that is no output of `task`, is wrong altogether.
     """
     if not examples:
-        return Measurement([], np.zeros(0, np.int64), None, None, None)
+        return Measurement([], np.zeros(0, np.int64), None, None, [], None)
     latencies_us = _time_calls(network, [example.input for example in examples[:TIMED_CALLS]], clock_ns)
     start_ns = clock_ns()
     outputs: list[Any] = []
@@ -59,8 +74,36 @@ def measure(
         np.array(distances, np.int64),
         round(float(np.quantile(latencies_us, 0.5))) if latencies_us else None,
         round(float(np.quantile(latencies_us, 0.95))) if latencies_us else None,
+        latencies_us,
         len(examples) / seconds,
     )
+
+
+def check_offline(
+    requirements: Sequence[Requirement],
+    measured: Measurement,
+    groups: npt.NDArray[np.str_],
+    *,
+    is_graded: bool,
+    seed: int,
+) -> list[Checked]:
+    """Hold a version to the requirements that frozen examples tell about.
+
+    What users would edit is not known; an output that is wrong stands for it, except where answers are graded, as
+    hardly any is equal to its label there. Predictions per second depend on how many machines serve.
+    """
+    distances = measured.distance_ppm / PPM
+    found = {
+        "served_p95_ms": _latency(measured.latencies_us),
+        "edit_distance": _mean(distances, groups, seed),
+    }
+    if not is_graded:
+        found["edit_rate"] = _mean((distances > 0).astype(np.float64), groups, seed)
+    return [
+        check(requirement, found[requirement.name], OFFLINE[requirement.name])
+        for requirement in requirements
+        if requirement.name in found
+    ]
 
 
 def make_scorecards(
@@ -112,6 +155,30 @@ def _name_change(champion_ppm: int, candidate_ppm: int) -> Change:
     if champion_ppm:
         return "still_wrong" if candidate_ppm else "fixed"
     return "broken" if candidate_ppm else "still_right"
+
+
+def _latency(latencies_us: Sequence[float]) -> Number:
+    """The 95th percentile of the calls, with its interval where they are enough for one."""
+    n = len(latencies_us)
+    if not n:
+        return Number(None, 0)
+    ordered = np.sort(latencies_us)
+    ranks = quantile_ranks(n, 0.95)
+    low, high = (None, None) if ranks is None else (float(ordered[rank - 1]) for rank in ranks)
+    return Number(float(np.quantile(ordered, 0.95)), n, low, high)
+
+
+def _mean(values: npt.NDArray[np.float64], groups: npt.NDArray[np.str_], seed: int) -> Number:
+    """The mean of values in 0..1, with the wider of two intervals: whole groups drawn anew, and each value by itself.
+
+    Groups are what varies, but those that are all alike, such as all right, would seem to vary by nothing.
+    """
+    n = len(values)
+    interval = mean_interval(n, float(values.sum()), float((values**2).sum()))
+    if interval is None:
+        return Number(None, 0)
+    mean, low, high = mean_difference_interval(np.zeros(n), values, groups, seed=seed)
+    return Number(mean, n, max(min(low, interval[0]), 0.0), min(max(high, interval[1]), 1.0))
 
 
 def _time_calls(network: Network, inputs: Sequence[Any], clock_ns: Callable[[], int]) -> list[float]:

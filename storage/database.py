@@ -127,12 +127,39 @@ def migrate(url: str, revision: str = "head") -> None:
         engine.dispose()
 
 
+def read_clock_us(url: str) -> int | None:
+    """What the clock of the database's machine says, in microseconds since 1970; None for SQLite, which has none.
+
+    Raises Unavailable.
+    """
+    if url.startswith("sqlite"):
+        return None
+    engine = _create_engine(url)
+    try:
+        with translated_errors(), engine.connect() as c:
+            told = c.scalar(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"))
+    finally:
+        engine.dispose()
+    return int(told) if told is not None else None
+
+
 def current_revision(url: str) -> str | None:
     """The revision of the tables in the database at `url`, or None where there are none."""
     engine = _create_engine(url)
     try:
         with translated_errors(), engine.connect() as c:
             return _current_revision(c)
+    finally:
+        engine.dispose()
+
+
+def read_server(url: str) -> str:
+    """The name and version of the database at `url`. Raises Unavailable."""
+    engine = _create_engine(url)
+    try:
+        with translated_errors(), engine.connect() as c:
+            name = "SQLite" if c.dialect.name == "sqlite" else "PostgreSQL"
+            return f"{name} {'.'.join(str(part) for part in c.dialect.server_version_info or ())}"
     finally:
         engine.dispose()
 

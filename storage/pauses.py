@@ -8,6 +8,7 @@ from sqlalchemy import Connection, and_, func, select
 from errata.identity import NewId
 from errata.topics import INTAKE_PAUSED, SIGNALS
 from storage import outbox
+from storage.alerts import News, raise_alert, resolve_alert
 from storage.database import Database
 from storage.errors import NotFound
 from storage.insertion import put_rows
@@ -60,6 +61,14 @@ def pause_flooded(
         }
         put_rows(c, intake_pauses, [pause | {"resumed_us": None, "flooded_us": now_us}])
         outbox.put(c, SIGNALS, f"{topic}/{partition}", INTAKE_PAUSED, pause, now_us, new_id(now_us))
+        news = News(
+            key=_flood_key(topic, partition),
+            kind="flood",
+            severity="critical",
+            title=f"{topic}/{partition} is not read",
+            sentence=pause["reason"],
+        )
+        raise_alert(c, news, now_us, new_id)
     return True
 
 
@@ -72,6 +81,7 @@ def resume(db: Database, now_us: int, *, where: tuple[str, int] | None = None) -
         for each in paused:
             own = and_(_p.topic == each.topic, _p.partition == each.partition)
             c.execute(intake_pauses.update().where(own).values(resumed_us=now_us, flooded_us=now_us))
+            resolve_alert(c, _flood_key(each.topic, each.partition), "A person let it go on.", now_us)
     return paused
 
 
@@ -80,6 +90,10 @@ def list_paused(c: Connection) -> list[Pause]:
     columns = [_p[name] for name in Pause.__slots__]
     wanted = select(*columns).where(_p.resumed_us.is_(None)).order_by(_p.topic, _p.partition)
     return [Pause(**row) for row in c.execute(wanted).mappings()]
+
+
+def _flood_key(topic: str, partition: int) -> str:
+    return f"flood/{topic}/{partition}"
 
 
 def _tell(c: Connection, topic: str, partition: int, n: int, n_dead: int) -> str:

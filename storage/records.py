@@ -7,6 +7,7 @@ decoded.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from errata.settings import AlertKind, Severity
 from quality.outcomes import Action
 
 BatchStatus = Literal["draft", "ordered", "delivered", "accepted", "rejected"]
@@ -281,6 +282,36 @@ class Version:
     run_id: str | None
     dataset_hash: str | None
     created_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """A condition that people are told of; `resolved_us` is None while it lasts."""
+
+    id: str
+    key: str
+    kind: AlertKind
+    model: str | None
+    severity: Severity
+    title: str
+    sentence: str
+    opened_us: int
+    last_seen_us: int
+    resolved_us: int | None = None
+    resolution: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """News of an alert on its way to a channel; `sent_us` is None until the channel took it."""
+
+    alert_id: str
+    channel: str
+    stored_us: int
+    due_us: int
+    attempts: int
+    sent_us: int | None
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -370,6 +370,52 @@ signals = Table(
     Index(None, "model", "time_us"),
 )
 
+# --- Whom we told -------------------------------------------------------------------------------------------
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", _id(), primary_key=True),
+    Column("key", String(512), nullable=False, comment="the condition: kind, and what it is about"),
+    Column("kind", String(32), nullable=False),
+    Column("model", String(128), nullable=True),
+    Column("severity", String(16), nullable=False, comment="info, warning or critical"),
+    Column("title", Text, nullable=False),
+    Column("sentence", Text, nullable=False, comment="what is known by now"),
+    Column("opened_us", BigInteger, nullable=False),
+    Column("last_seen_us", BigInteger, nullable=False),
+    Column("resolved_us", BigInteger, nullable=True, comment="null while it lasts"),
+    Column("resolution", Text, nullable=True, comment="why it is over: a sentence"),
+    Column("told_us", BigInteger, nullable=True, comment="when there were last deliveries made of it"),
+    Column(
+        "next_us", BigInteger, nullable=True, comment="when there is something to tell; null: all is told"
+    ),
+    CheckConstraint("severity in ('info', 'warning', 'critical')", name="severity"),
+    Index(None, "opened_us"),
+    Index(None, "next_us"),
+)
+#: A condition has one open alert.
+Index(
+    "ix_alerts_open_key",
+    alerts.c.key,
+    unique=True,
+    sqlite_where=alerts.c.resolved_us.is_(None),
+    postgresql_where=alerts.c.resolved_us.is_(None),
+)
+
+alert_deliveries = Table(
+    "alert_deliveries",
+    metadata,
+    Column("alert_id", _id(), ForeignKey("alerts.id"), primary_key=True),
+    Column("channel", String(64), primary_key=True),
+    Column("stored_us", BigInteger, primary_key=True, comment="of which news of the alert it is"),
+    Column("due_us", BigInteger, nullable=False, comment="when it is tried, or tried again"),
+    Column("attempts", Integer, nullable=False),
+    Column("sent_us", BigInteger, nullable=True, comment="null until the channel took it"),
+    Column("error", Text, nullable=True, comment="of the last attempt that failed"),
+    Index(None, "channel", "sent_us", "due_us"),
+)
+
 # --- What we order from labelers ----------------------------------------------------------------------------
 
 batches = Table(

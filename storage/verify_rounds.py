@@ -13,9 +13,11 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, and_, func, or_, select, tuple_
 
+from errata.identity import NewId
 from errata.settings import Model
 from errata.topics import EVENT_TOPICS
 from quality.windows import MINUTE_US, minute_of
+from storage.alerts import News, raise_alert, resolve_alert
 from storage.database import Database
 from storage.insertion import in_span, put_rows
 from storage.retention import read_since
@@ -45,6 +47,8 @@ _LEDGER_ROWS: Final = 2000
 _PREDICTIONS: Final = 10_000
 _PREDICTIONS_AT_ONCE: Final = 2000
 _CURRENT: Final = "current"
+#: The condition that people are told of.
+_DIFFERENCE: Final = "difference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,9 @@ def get_round(c: Connection) -> Round | None:
     return Round(**{**values, "place": msgspec.json.decode(row["place"], type=Place)})
 
 
-def verify_next(db: Database, models: Mapping[str, Model], now_us: int) -> tuple[Round, list[str]]:
+def verify_next(
+    db: Database, models: Mapping[str, Model], now_us: int, new_id: NewId
+) -> tuple[Round, list[str]]:
     """Compare the next piece, and remember that; return where the round is now, and the differences as sentences.
 
     A round is at its end when its `completed_us` is `now_us`. Raises Unavailable.
@@ -98,7 +104,21 @@ def verify_next(db: Database, models: Mapping[str, Model], now_us: int) -> tuple
     with db.write() as c:
         row = asdict(after) | {"name": _CURRENT, "place": msgspec.json.encode(after.place).decode()}
         put_rows(c, verify_rounds, [row])
+        if found.differences:
+            raise_alert(c, _tell(found.differences[0], n_differences), now_us, new_id)
+        elif after.completed_us == now_us and n_differences == 0:
+            resolve_alert(c, _DIFFERENCE, "A whole round of verification found no difference.", now_us)
     return after, found.differences
+
+
+def _tell(difference: str, n: int) -> News:
+    return News(
+        key=_DIFFERENCE,
+        kind="difference",
+        severity="critical",
+        title="A number does not follow from the facts",
+        sentence=f"{difference} Differences so far: {n}. Run errata verify, and keep the database as it is.",
+    )
 
 
 def _compare_piece(

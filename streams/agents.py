@@ -79,6 +79,12 @@ async def store_runs(events: AsyncIterator[Any], consumer: RunConsumer, storing:
             case Outcome.STORED:
                 consumer.run_stored(message)
             case Outcome.PAUSED:
+                logger.error(
+                    "dead letters flood %s/%d: it is not read until errata dead-letters resume",
+                    message.run.topic,
+                    message.run.partition,
+                    extra=_where(message.run),
+                )
                 consumer.run_stored(message)
                 consumer.start_anew()
             case Outcome.GIVEN_UP:
@@ -159,7 +165,7 @@ class Storing:
                 self._metrics.count_stored(run, self._monotonic() - started)
                 return Outcome.PAUSED if attempt.result() else Outcome.STORED
             if isinstance(error, Behind):
-                logger.warning("reading again from where the database is: %s", error)
+                logger.warning("reading again from where the database is: %s", error, extra=_where(run))
                 return Outcome.BEHIND
             if not isinstance(error, Unavailable):
                 self._end(error, f"storing {_name(run)}")
@@ -200,7 +206,11 @@ class Storing:
         return asyncio.get_running_loop().run_in_executor(self._thread, act)
 
     def _give_up(self, run: FetchedRun) -> Outcome:
-        logger.warning("gave up storing %s to let go of its partition; it will be read again", _name(run))
+        logger.warning(
+            "gave up storing %s to let go of its partition; it will be read again",
+            _name(run),
+            extra=_where(run),
+        )
         self._metrics.count_given_up()
         return Outcome.GIVEN_UP
 
@@ -246,6 +256,10 @@ def _hear_error(attempt: "asyncio.Future[bool]") -> None:
     """Take the outcome that nobody waits for, so that asyncio does not complain of it."""
     if not attempt.cancelled():
         attempt.exception()
+
+
+def _where(run: FetchedRun) -> dict[str, object]:
+    return {"topic": run.topic, "partition": run.partition, "offset": run.first_offset}
 
 
 def _name(run: FetchedRun) -> str:

@@ -407,7 +407,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         self._marks_read = time.monotonic()
         marks = self._thread.read_marks()
         told_ms = max((mark.told_ms or 0 for mark in marks.values()), default=None)
-        if told_ms is None or told_ms > self._told_ms:  # None: there is nothing that we would read.
+        if told_ms is None or told_ms != self._told_ms:  # None: there is nothing that we would read.
             self.transport.on_answer()
             self._told_ms = told_ms or 0
         self.transport.on_lags(

@@ -137,6 +137,7 @@ class Metrics:
             self._verify_last_complete_seconds.set((current.completed_us or 0) / 1_000_000)
         self._paused.set(len(overview.paused))
         self.remarks = [pause.reason for pause in overview.paused]
+        self._dead_letters.clear()  # Retention may have removed the last one of a reason.
         for reason, n in overview.dead_letters.items():
             self._dead_letters.labels(reason).set(n)
         self._orphans.set(overview.n_feedback - overview.n_joined)

@@ -25,7 +25,11 @@ class Timers:
     """Runs timers in one thread. What one raises is logged, and it is run again when it is next due."""
 
     def __init__(
-        self, timers: Sequence[Timer], metrics: Metrics, monotonic: Callable[[], float] = time.monotonic
+        self,
+        timers: Sequence[Timer],
+        metrics: Metrics,
+        monotonic: Callable[[], float] = time.monotonic,
+        name: str = "timers",
     ) -> None:
         self._due = dict.fromkeys(timers, monotonic())
         self._failing: set[str] = set()
@@ -34,7 +38,7 @@ class Timers:
         self._stopped = threading.Event()
         # Not waited for when the process ends: a timer that hangs must not keep it, and each commits or does
         # nothing.
-        self._thread = threading.Thread(target=self._run_for_ever, name="timers", daemon=True)
+        self._thread = threading.Thread(target=self._run_for_ever, name=name, daemon=True)
 
     def start(self) -> None:
         """Run every timer now, and then in its rhythm."""
@@ -71,11 +75,12 @@ class Timers:
                     timer.name,
                     error,
                     exc_info=None if isinstance(error, Unavailable) else error,
+                    extra={"timer": timer.name},
                 )
         else:
             if timer.name in self._failing:
                 self._failing.discard(timer.name)
-                logger.warning("timer %s works again", timer.name)
+                logger.warning("timer %s works again", timer.name, extra={"timer": timer.name})
 
     def _run_for_ever(self) -> None:
         while not self._stopped.wait(self.run_due()):

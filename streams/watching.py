@@ -23,6 +23,7 @@ from quality.trigger import (
 )
 from quality.windows import MINUTE_US
 from storage import outbox
+from storage.alerts import News, raise_alert, resolve_alert
 from storage.database import Database, Transaction
 from storage.errors import Conflict
 from storage.locks import lock_run_opening
@@ -173,6 +174,24 @@ def decide(
     return replace(signal, decision="opened", reason=reason, run_id=run.id), run
 
 
+def tell_drift(signal: Signal) -> News:
+    """What people are told of a signal; all signals of one model and slice are about one condition."""
+    led_to = f" Run {signal.run_id} was opened." if signal.run_id is not None else ""
+    return News(
+        key=drift_key(signal.model, signal.slice),
+        kind="drift",
+        severity="warning",
+        title=f"Drift of {signal.model} {signal.version}",
+        sentence=signal.reason + led_to,
+        model=signal.model,
+    )
+
+
+def drift_key(model: str, slice: str) -> str:  # noqa: A002
+    """The condition that the correction rate of a model has drifted in a slice."""
+    return f"drift/{model}/{slice}"
+
+
 def past_runs(runs: Sequence[Run]) -> list[PastRun]:
     """Runs as the rules see them; a signal is what opened them unless a person did."""
     return [
@@ -291,6 +310,7 @@ class _Deciding:
             signal = replace(
                 signal, decision="calmed", n_events=state.stage_n, n_corrections=state.stage_k, reason=why
             )
+            resolve_alert(self.c, drift_key(signal.model, signal.slice), why, self.now_us)
         self._put(signal)
 
     def look_again(self, slice_name: str) -> None:
@@ -347,6 +367,7 @@ class _Deciding:
         if run is None and signal.rule == told:
             # What speaks against a run is told once.
             return
+        raise_alert(self.c, tell_drift(signal), self.now_us, self.new_id)
         self.states[slice_name] = replace(current, told=signal.rule if current.stage == "alarmed" else "")
         if run is not None:
             self._open(run, signal)

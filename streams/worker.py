@@ -43,6 +43,7 @@ def run_worker(
     stored_positions: StoredPositions,
     paused_partitions: PausedPartitions,
     timers: Sequence[Timer],
+    slow_timers: Sequence[Timer] = (),
     metrics: Metrics,
     end_process: Callable[[int], Any] = os._exit,
 ) -> int:
@@ -51,7 +52,8 @@ def run_worker(
     `store_run` is called in one thread, with one run at a time; it commits the run together with the
     partition's position, raises Unavailable to be called again, and anything else to end the process.
     It returns whether its partition is to be paused; `paused_partitions` says what is not to be read.
-    `stored_positions` and `paused_partitions` are called in the same thread. `timers` run in a second thread.
+    `stored_positions` and `paused_partitions` are called in the same thread. `timers` run in a second thread, and
+    `slow_timers`, which wait for what is not Errata's, in a third.
     `metrics` are served. Must be called in the main thread, which handles signals. Raises Stop when the worker can't
     start at all.
     """
@@ -85,9 +87,10 @@ def run_worker(
         watchdog = Watchdog(progress, stalled_seconds, end_process)
         watchdog.start()
         running.callback(watchdog.stop)
-        clockwork = Timers(timers, metrics)
-        clockwork.start()
-        running.callback(clockwork.stop, settings.worker.drain_seconds)
+        for name, some in (("timers", timers), ("slow timers", slow_timers)):
+            clockwork = Timers(some, metrics, name=name)
+            clockwork.start()
+            running.callback(clockwork.stop, settings.worker.drain_seconds)
         reads.beat()
         return _run_app(settings, storing, metrics, progress, reads, end_process)
 

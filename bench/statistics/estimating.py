@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quality.audit import audit_probabilities, estimate, scores
+from quality.audit import audit_probabilities, estimate
 from quality.calibration import calibrate, estimate_wrong
 from quality.evidence import add_counts, add_scores, bets_for, no_evidence, restart
 from quality.intervals import rate_intervals
@@ -108,7 +108,7 @@ def run_audits(seed: int, n_worlds: int) -> dict[str, Any]:
     rng = np.random.default_rng([seed, 800])
     n, share = 20_000, 0.02
     errors: dict[str, list[float]] = {"edit rate": [], "answers": [], "uniform": [], "active": []}
-    missed, labels, truths = 0, [], []
+    missed, labels, truths, widths = 0, [], [], []
     for _ in range(n_worlds):
         confidence, wrong, answered = _world(rng, n)
         known = _world(rng, n)
@@ -123,13 +123,12 @@ def run_audits(seed: int, n_worlds: int) -> dict[str, Any]:
             ("active", audit_probabilities(guess, share), guess),
         ):
             audited = ~answered & (rng.random(n) < probability)
-            found = estimate(
-                scores(wrong, answered, audited, probability, guessed), answered, audited, probability
-            )
+            found = estimate(wrong, answered, audited, probability, guessed)
             assert found.rate is not None
             errors[name].append(found.rate - true)
             if name == "active":
                 missed += not found.low <= true <= found.high
+                widths.append(found.high - found.low)
                 labels.append(found.n_audited)
     true = float(np.mean(truths))
     of_active = float(np.mean(np.square(errors["active"])))
@@ -137,6 +136,7 @@ def run_audits(seed: int, n_worlds: int) -> dict[str, Any]:
         "bias_points": {name: round(100 * float(np.mean(each)), 3) for name, each in errors.items()},
         "effective_labels": round(true * (1 - true) / float(np.mean(labels)) / of_active, 2),
         "interval_missed": round(missed / n_worlds, 3),
+        "interval_width_points": round(100 * float(np.median(widths)), 2),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quality.audit import audit_probabilities, estimate, scores
+from quality.audit import audit_probabilities, estimate
 from quality.calibration import calibrate, estimate_wrong
 from quality.evidence import add_counts, no_evidence, restart
 from quality.intervals import mean_interval, rate_interval
@@ -102,7 +102,7 @@ def _digits(rows: list[dict[str, str]], seed: int) -> dict[str, Any]:
         guess = calibrate(confidence[known], wrong[known]).chance_wrong(confidence)
         probability = audit_probabilities(guess, 0.05)
         audited = ~answered & (rng.random(len(rows)) < probability)
-        found = estimate(scores(wrong, answered, audited, probability, guess), answered, audited, probability)
+        found = estimate(wrong, answered, audited, probability, guess)
         assert found.rate is not None
         errors.append(found.rate - float(wrong.mean()))
         held += found.low <= wrong.mean() <= found.high

@@ -137,7 +137,7 @@ def _audits(audits: Found) -> str:
 20,000 predictions, 4.76 % of them wrong; 35 % of the wrong ones and 6 % of the right ones are answered, and 2 % of the
 silent ones audited. Bias in percentage points: {biases}.
 An active audit is worth {audits["effective_labels"]} labels; its interval missed in \
-{audits["interval_missed"]:.1%} of the worlds.
+{audits["interval_missed"]:.1%} of the worlds, and was {audits["interval_width_points"]:.1f} points wide.
 """
 
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import cached_reads as reads
 from dashboard import charts, frame, tables
-from dashboard.wording import ago, moment, percent
+from dashboard.wording import ago, moment, percent, span
 from errata.settings import Settings
 
 LIVE_SPAN_US = 6 * 3600 * 1_000_000
@@ -56,6 +56,7 @@ def _show_charts(model: str, slice_name: str, span_us: int) -> None:
         f"Data to {moment(last_us, zone, now_us)} ({ago(last_us, now_us)}), "
         f"one point per {charts.name_of_width(width_us)}; the band is the 95 % interval"
     )
+    _show_corrections(model, slice_name, frame.since_until(span_us)[0])
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Corrected (edited or rejected)", anchor=False)
@@ -73,6 +74,25 @@ def _show_charts(model: str, slice_name: str, span_us: int) -> None:
         st.altair_chart(charts.latency_chart(table, marks, axis, "shown"))
     st.subheader("Predictions per second", anchor=False)
     st.altair_chart(charts.qps_chart(table, marks, axis))
+
+
+def _show_corrections(model: str, slice_name: str, since_us: int) -> None:
+    """The rate so far beside what it will be, and beside the last that is known for good."""
+    found = reads.read_corrections(model, slice_name, since_us)
+    if not found:
+        return
+    frame.show_table(tables.correction_table(found, reads.now_us()))
+    settled_us = next(iter(found.values())).settled_us
+    if settled_us is None:
+        frame.show_caption(
+            "How late corrections come is not known yet: no predictions with a correction are old enough."
+        )
+        return
+    frame.show_caption(
+        "So far: silence is taken for consent. Fresh: what the rate will be once all feedback is in, if users answer "
+        "as late as they did; for looking, not for deciding. Matured: predictions of a span as long, older than "
+        f"{span(settled_us)}, by when nearly all corrections have come."
+    )
 
 
 def _say_allowed(model: str, allowed: float | None, settings: Settings) -> str:

@@ -19,9 +19,13 @@ from dashboard.wording import (
     shorten,
     without_markdown,
 )
-from errata.settings import Settings
+from errata.settings import Model, Settings
+from quality.requirements import list_requirements
+from quality.windows import MINUTE_US
 from storage.records import Run, Scorecard
 
+HOUR_US = 3600 * 1_000_000
+DAY_US = 24 * HOUR_US
 CASES_SHOWN = 1
 QUOTES_SHOWN = 5
 #: Of so many of the latest comments, those that say the same are counted together.
@@ -46,9 +50,11 @@ def show() -> None:
         frame.show_first_event()
         return
     _show_headlines(model, version, span_us, settings)
+    _show_sheet(model, settings)
     since_us, until_us = frame.since_until(span_us)
     sums = reads.sum_versions(model, since_us, until_us)
     _show_square(model, version, sums.get(version), since_us, settings)
+    _show_audited(model, version, since_us, settings)
     st.subheader("Versions side by side", anchor=False)
     shown = [name for name in versions if name in sums][: tables.VERSIONS_SHOWN]
     frame.show_table(
@@ -60,6 +66,10 @@ def show() -> None:
             champion,
         )
     )
+    if not list_requirements(settings.models.get(model, Model()).requirements):
+        frame.show_caption(
+            f"Nothing is required of this model yet: [models.{model}.requirements] in errata.toml says what is."
+        )
 
 
 @st.fragment(run_every=10)
@@ -195,6 +205,61 @@ def _show_square(
         _show_offline_words(run, version)
     with online_words:
         _show_online_words(model, since_us)
+
+
+@frame.guarded
+def _show_sheet(model: str, settings: Settings) -> None:
+    """What is asked of the model, and whether the champion has shown it in the last hour and day."""
+    sheets = reads.read_sheets(model, (HOUR_US, DAY_US))
+    if not sheets:
+        return
+    hour, day = sheets
+    st.subheader("Requirements", anchor=False)
+    wanted = settings.models[model].requirements
+    served = [wanted.serving_mode or "", f"on {wanted.device}" if wanted.device else ""]
+    how = f", served {' '.join(filter(None, served))}" if any(served) else ""
+    ages_us = [checked.number.age_us for checked in day.checked if checked.number.age_us is not None]
+    newest = f"; the newest prediction {ago(0, ages_us[0])}" if ages_us else ""
+    frame.show_caption(
+        f"Version {day.version}{how}; yes and no are said when a whole 95 % interval says so{newest}"
+    )
+    frame.show_table(tables.sheet_table(hour.checked, day.checked))
+    since_us, until_us = frame.since_until(DAY_US)
+    windows = [
+        window
+        for window in reads.read_windows(model, "all", since_us, until_us, MINUTE_US)
+        if window.version == day.version
+    ]
+    if not windows:
+        return
+    zone = reads.time_zone(settings)
+    since_us = charts.drawn_since_us(windows, since_us, until_us, MINUTE_US)
+    width_us = charts.bucket_width_us(until_us - since_us)
+    strips = charts.met_over_time(windows, [checked.requirement for checked in day.checked], width_us, zone)
+    if not strips.empty:
+        st.altair_chart(charts.met_chart(strips, charts.axis_of(since_us, until_us, zone)))
+
+
+@frame.guarded
+def _show_audited(model: str, version: str, since_us: int, settings: Settings) -> None:
+    """What audits found behind what users said, and what taking their word gets wrong."""
+    st.subheader("The truth behind the volunteers", anchor=False)
+    found = reads.read_audited_error(model, version, since_us)
+    frame.show_text(found.sentence)
+    table = tables.audit_table(found)
+    if not table.empty:
+        frame.show_table(table)
+    if found.audited is None or found.since_us is None or found.until_us is None or found.batch_id is None:
+        return
+    zone, now_us = reads.time_zone(settings), reads.now_us()
+    flagged = (
+        f"; {found.n_flagged:,} could not be labelled and are taken for not drawn" if found.n_flagged else ""
+    )
+    frame.show_caption(
+        f"Of the predictions that batch {short_id(found.batch_id)} was drawn from, "
+        f"{moment(found.since_us, zone, now_us)} to {moment(found.until_us, zone, now_us)}; "
+        f"by confidence: of the chosen time{flagged}"
+    )
 
 
 def _latest_cards(model: str, version: str) -> tuple[list[Scorecard], Run | None]:

@@ -69,6 +69,7 @@ def _show_run(run: Run, settings: Settings) -> None:
     steps = reads.read_steps(run.id)
     _show_timeline(run, reads.get_signal(run.signal_id), steps, settings)
     _show_scorecards(run)
+    _show_held(run, steps)
     _show_cases(run)
 
 
@@ -124,6 +125,13 @@ def _show_scorecards(run: Run) -> None:
         frame.show_text("Not measured yet.")
         return
     frame.show_table(tables.scorecard_table(cards, run.champion, run.candidate))
+
+
+def _show_held(run: Run, steps: list[RunStep]) -> None:
+    held = next((step.evidence.get("requirements") for step in steps if step.step == "scored"), None)
+    if held:
+        st.subheader("Requirements, as far as frozen examples tell", anchor=False)
+        frame.show_table(tables.held_table(held, run.champion, run.candidate))
 
 
 def _show_cases(run: Run) -> None:

@@ -22,23 +22,32 @@ def report(
     context: typer.Context,
     model: Annotated[str | None, typer.Option(help="One model; all models unless given.")] = None,
     minutes: Annotated[int, typer.Option(min=1, max=5_256_000, help="How far back.")] = 1440,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with 1 if a requirement is not met in the last hour or day.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Online numbers per version and slice: rates with n and interval, edit distance, latency, QPS.
+    """Online numbers per version and slice, and the requirement sheet of each champion.
 
-    Example: errata report --model card-reader --minutes 60
+    Rates with n and interval, edit distance, latency, QPS. Maturity is the share of the expected feedback that
+    has come; newest tells how long ago the newest prediction was made.
+
+    Example: errata report --model card-reader --minutes 60 --check
     """
-    from errata.command.reporting import report_rows, report_table
+    from errata.command.reporting import print_report, read_report, report_json
 
     session = session_of(context)
     if model is not None:
         find_model(session.settings, model)
     with session.database() as database:
-        rows = report_rows(database, model=model, now_us=now_us(), span_us=minutes * 60_000_000)
+        found = read_report(
+            database, session.settings, model=model, now_us=now_us(), span_us=minutes * 60_000_000
+        )
     if as_json:
-        print_json(rows)
+        print_json(report_json(found))
     else:
-        report_table(rows)
+        print_report(found, session.settings)
+    raise typer.Exit(1 if check and found.fails else 0)
 
 
 def verify(context: typer.Context, as_json: Json = False) -> None:

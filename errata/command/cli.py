@@ -12,7 +12,19 @@ from typing import Annotated
 
 import typer
 
-from errata.command import ask, batch, dead_letters, erase, examples, keys, release, retrain, serve, voc
+from errata.command import (
+    alerts,
+    ask,
+    batch,
+    dead_letters,
+    erase,
+    examples,
+    keys,
+    release,
+    retrain,
+    serve,
+    voc,
+)
 from errata.command.session import Session
 from errata.errors import ErrataError, Unavailable
 from errata.redaction import Redaction
@@ -54,6 +66,7 @@ def build(redaction: Redaction) -> typer.Typer:
     app.add_typer(examples.build(), name="examples")
     app.add_typer(release.build(), name="release")
     app.add_typer(keys.build(), name="keys")
+    app.add_typer(alerts.build(), name="alerts")
     return app
 
 

@@ -8,8 +8,9 @@ from errata.settings import Settings
 
 
 def run_composed_worker(settings: Settings) -> int:
-    """Run a stream worker that stores events, watches for drift, orders batches, sends signals and removes the old."""
+    """Run a worker that stores events, watches, orders batches, sends signals and alerts, and removes the old."""
     from errata.identity import new_id
+    from errata.redaction import Redaction
     from labeling.orders import collect
     from storage.database import open_database
     from storage.intake import apply, stored_positions, sweep_orphans
@@ -18,6 +19,8 @@ def run_composed_worker(settings: Settings) -> int:
     from storage.pauses import list_paused, pause_flooded
     from storage.retention import known_since, remove_old
     from storage.verify_rounds import verify_next
+    from streams.alerts import AlertSender
+    from streams.channels import send
     from streams.decoding import decode_run
     from streams.driver import FetchedRun
     from streams.flood import Floods
@@ -31,6 +34,9 @@ def run_composed_worker(settings: Settings) -> int:
     database = open_database(settings.database.url)
     holder = holder_name()
     sender = OutboxSender(settings.broker)
+    redaction = Redaction()
+    redaction.learn(settings)
+    alert_sender = AlertSender(settings.alerts, send, redaction.hide)
     metrics = Metrics()
     worker = settings.worker
     floods = Floods(
@@ -78,12 +84,17 @@ def run_composed_worker(settings: Settings) -> int:
 
         return Timer(name, every_seconds, run_if_leased)
 
+    def alert() -> None:
+        alert_sender.send_due(database, now_us)
+
     def overlook() -> None:
         with database.read() as connection:
             metrics.set_overview(read_overview(connection))
 
     second, share = worker.timer_seconds, worker.verify_share
-    verifying = Verifying(lambda now: verify_next(database, settings.models, now), share=share, now_us=now_us)
+    verifying = Verifying(
+        lambda now: verify_next(database, settings.models, now, new_id), share=share, now_us=now_us
+    )
     verification = [once("verify", second, verifying.take_turn)] if share > 0 else []
     try:
         return run_worker(
@@ -99,8 +110,10 @@ def run_composed_worker(settings: Settings) -> int:
                 once("retain", 10 * second, lambda: remove_old(database, settings.retention, now_us())),
                 *verification,
                 # Not by one worker alone: Prometheus may ask any of them.
-                Timer("overlook", 5 * second, overlook),
+                Timer("overlook", 10 * second, overlook),
             ],
+            # Every worker may send: who claims a delivery sends it.
+            slow_timers=[Timer("alert", second, alert)],
             metrics=metrics,
         )
     finally:

@@ -1,38 +1,185 @@
-"""What `errata report` prints: one row per model, version and slice."""
+"""What `errata report` prints: one row per model, version and slice, and what is asked of each model."""
 
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from errata.command.session import for_terminal
+from errata.settings import Model, Settings
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from quality.maturity import Delays
+    from quality.rates import Number
+    from storage.audits import AuditedError
     from storage.database import Database
+    from storage.maturity import Corrections
+    from storage.sheets import Sheet
 
 _WIDE = 240
+_HOUR_US = 3_600_000_000
+#: The spans over which requirements are checked, and how they are called.
+_SHEET_SPANS_US = {"hour": _HOUR_US, "day": 24 * _HOUR_US}
 
 
-def report_rows(
-    database: "Database", *, model: str | None, now_us: int, span_us: int
-) -> list[dict[str, Any]]:
-    """The online numbers of the last `span_us`, every one with its n and interval."""
-    from quality.rates import summarise
-    from storage.windows import contribution_of, list_models, sum_windows
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The online numbers of a span, and the requirement sheets over the last hour and day."""
 
-    rows = []
+    rows: list[dict[str, Any]]
+    #: By model and version.
+    corrections: "dict[tuple[str, str], Corrections]"
+    sheets: "list[Sheet]"
+    #: By model and version: of those that are served.
+    audits: "dict[tuple[str, str], AuditedError]"
+
+    @property
+    def fails(self) -> bool:
+        """Whether a requirement is surely not met."""
+        return any(checked.judgement == "fail" for sheet in self.sheets for checked in sheet.checked)
+
+
+def read_report(
+    database: "Database", settings: Settings, *, model: str | None, now_us: int, span_us: int
+) -> Report:
+    """Read what is reported of one model, or of all."""
+    from storage.audits import read_audited_error
+    from storage.maturity import read_corrections, read_delays
+    from storage.sheets import find_served
+    from storage.windows import list_models
+
     with database.read() as connection:
-        for name in [model] if model else list_models(connection):
-            for window in sum_windows(connection, model=name, since_us=now_us - span_us, until_us=now_us):
-                numbers = summarise(contribution_of(window), span_seconds=span_us / 1_000_000)
-                place = {"model": name, "version": window.version, "slice": window.slice, "n": window.n}
-                rows.append(place | asdict(numbers))
+        models = [model] if model else list_models(connection)
+    rows: list[dict[str, Any]] = []
+    corrections: dict[tuple[str, str], Corrections] = {}
+    sheets: list[Sheet] = []
+    audits: dict[tuple[str, str], AuditedError] = {}
+    for name in models:
+        known = settings.models.get(name, Model())
+        horizon_us = round(known.detector.horizon_seconds * 1_000_000)
+        with database.read() as connection:
+            delays = read_delays(connection, model=name, now_us=now_us, horizon_us=horizon_us)
+            found = read_corrections(
+                connection, model=name, since_us=now_us - span_us, now_us=now_us, delays=delays
+            )
+            served = find_served(connection, name)
+            if served is not None:
+                audits[name, served] = read_audited_error(
+                    connection, model=name, version=served, task=known.task, since_us=now_us - span_us
+                )
+        corrections |= {(name, version): each for version, each in found.items()}
+        rows += _read_rows(database, name, delays, now_us, span_us)
+        sheets += _read_sheets(database, name, known, delays, now_us)
+    return Report(rows, corrections, sheets, audits)
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """The report for programs."""
+    return {
+        "numbers": report.rows,
+        "corrections": [
+            {"model": model, "version": version, **asdict(found)}
+            for (model, version), found in report.corrections.items()
+        ],
+        "audits": [
+            {"model": model, "version": version, **asdict(found)}
+            for (model, version), found in report.audits.items()
+        ],
+        "requirements": [
+            {
+                "model": sheet.model,
+                "version": sheet.version,
+                "span": _span_name(sheet.span_us),
+                "requirement": checked.requirement.name,
+                "bound": checked.requirement.bound,
+                **{name: value for name, value in asdict(checked).items() if name != "requirement"},
+            }
+            for sheet in report.sheets
+            for checked in sheet.checked
+        ],
+    }
+
+
+def print_report(report: Report, settings: Settings) -> None:
+    """Print the report for people."""
+    from rich.console import Console
+
+    # In a file or a pipe nothing has to be broken into lines.
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    _print_rows(console, report.rows)
+    _print_corrections(console, report.corrections)
+    _print_audits(console, report.audits)
+    _print_sheets(console, report.sheets, settings)
+
+
+def _read_rows(
+    database: "Database", model: str, delays: "Delays | None", now_us: int, span_us: int
+) -> list[dict[str, Any]]:
+    """Every number with its n, interval, maturity and freshness."""
+    from quality.rates import summarise
+    from storage.maturity import read_exposures, read_newest
+    from storage.windows import contribution_of, read_spans, sum_windows
+
+    since_us = now_us - span_us
+    with database.read() as connection:
+        windows = sum_windows(connection, model=model, since_us=since_us, until_us=now_us)
+        exposures = (
+            read_exposures(
+                connection, model=model, since_us=since_us, until_us=now_us, now_us=now_us, delays=delays
+            )
+            if delays is not None
+            else {}
+        )
+        spans = read_spans(connection, model=model, since_us=since_us, until_us=now_us)
+        newest_us = {
+            version: read_newest(connection, model=model, version=version, minute_us=last_us)
+            for version, (_, last_us) in spans.items()
+        }
+    rows = []
+    for window in windows:
+        newest = newest_us.get(window.version)
+        exposure = exposures.get((window.version, window.slice))
+        numbers = summarise(
+            contribution_of(window),
+            span_seconds=span_us / 1_000_000,
+            maturity=exposure / window.n if exposure is not None and window.n else None,
+            age_us=None if newest is None else max(now_us - newest, 0),
+        )
+        place = {"model": model, "version": window.version, "slice": window.slice, "n": window.n}
+        rows.append(place | asdict(numbers))
     return rows
 
 
-def report_table(rows: list[dict[str, Any]]) -> None:
-    """Print `rows` as a table for people."""
+def _read_sheets(
+    database: "Database", name: str, model: Model, delays: "Delays | None", now_us: int
+) -> "list[Sheet]":
+    from quality.requirements import list_requirements
+    from storage.sheets import find_served, read_sheet
+
+    if not list_requirements(model.requirements):
+        return []
+    with database.read() as connection:
+        version = find_served(connection, name)
+        if version is None:
+            return []
+        return [
+            read_sheet(
+                connection,
+                model=name,
+                version=version,
+                settings=model,
+                delays=delays,
+                now_us=now_us,
+                span_us=span_us,
+            )
+            for span_us in _SHEET_SPANS_US.values()
+        ]
+
+
+def _print_rows(console: "Console", rows: list[dict[str, Any]]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -48,6 +195,8 @@ def report_table(rows: list[dict[str, Any]]) -> None:
         "p95 ms",
         "p99 ms",
         "per second",
+        "maturity",
+        "newest",
         box=SIMPLE_HEAD,
     )
     for row in rows:
@@ -60,9 +209,100 @@ def report_table(rows: list[dict[str, Any]]) -> None:
             _percent(distance["value"]),
             *(_milliseconds(served[quantile]["value"]) for quantile in ("p50", "p95", "p99")),
             f"{row['qps']['value']:.2f}",
+            _percent(rate["maturity"]),
+            _age(rate["age_us"]),
         )
-    # In a file or a pipe nothing has to be broken into lines.
-    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
+    console.print(table)
+
+
+def _print_corrections(console: "Console", corrections: "dict[tuple[str, str], Corrections]") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    if not corrections:
+        return
+    table = Table(
+        "model",
+        "version",
+        "corrected so far",
+        "fresh rate (provisional)",
+        "matured rate",
+        "matured after",
+        "maturity",
+        "newest",
+        box=SIMPLE_HEAD,
+    )
+    for (model, version), found in corrections.items():
+        table.add_row(
+            *(Text(for_terminal(text)) for text in (model, version)),
+            *(_say_number(number) for number in (found.so_far, found.fresh, found.matured)),
+            _age(found.settled_us),
+            _percent(found.fresh.maturity),
+            _age(found.fresh.age_us),
+        )
+    console.print(table)
+
+
+def _print_audits(console: "Console", audits: "dict[tuple[str, str], AuditedError]") -> None:
+    from rich.text import Text
+
+    for (model, version), found in audits.items():
+        console.print(Text(for_terminal(f"{model} {version}, audited: {found.sentence}")))
+        if found.label_free is not None and found.label_free.value is not None:
+            said = f"{found.label_free.value:.1%} wrong by confidence alone, n {found.label_free.n:,}"
+            console.print(
+                Text(for_terminal(f"{model} {version}, {said}: assumes that the model has not changed."))
+            )
+
+
+def _say_number(number: "Number") -> str:
+    if number.value is None or number.low is None or number.high is None:
+        return ""
+    return f"{number.value:.1%} ({number.low:.1%} – {number.high:.1%}), n {number.n:,}"
+
+
+def _print_sheets(console: "Console", sheets: "Sequence[Sheet]", settings: Settings) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    if not sheets:
+        return
+    table = Table(
+        "model", "version", "last", "judgement", "minutes", "maturity", "requirement", box=SIMPLE_HEAD
+    )
+    for sheet in sheets:
+        for checked in sheet.checked:
+            table.add_row(
+                *(Text(for_terminal(text)) for text in (sheet.model, sheet.version)),
+                _span_name(sheet.span_us),
+                checked.judgement,
+                f"{checked.n_minutes_met:,} of {checked.n_minutes:,}" if checked.n_minutes else "",
+                _percent(checked.number.maturity),
+                Text(checked.sentence),
+            )
+    console.print(table)
+    for model in dict.fromkeys(sheet.model for sheet in sheets):
+        wanted = settings.models[model].requirements
+        served = " ".join(
+            part for part in (wanted.serving_mode, f"on {wanted.device}" if wanted.device else None) if part
+        )
+        if served:
+            console.print(Text(for_terminal(f"{model} is served {served}.")))
+
+
+def _span_name(span_us: int) -> str:
+    return next(name for name, length_us in _SHEET_SPANS_US.items() if length_us == span_us)
+
+
+def _age(age_us: int | None) -> str:
+    if age_us is None:
+        return ""
+    seconds = age_us // 1_000_000
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
 
 
 def _percent(share: float | None) -> str:

@@ -38,7 +38,7 @@ def worker(context: typer.Context) -> None:
     """
     from errata.command.compose import run_composed_worker
 
-    configure_logging(session_of(context).redaction)
+    configure_logging(session_of(context).settings.logs, session_of(context).redaction)
     raise typer.Exit(run_composed_worker(session_of(context).settings))
 
 
@@ -49,7 +49,7 @@ def trainer(context: typer.Context) -> None:
     """
     from retrain.worker import run_trainer
 
-    configure_logging(session_of(context).redaction)
+    configure_logging(session_of(context).settings.logs, session_of(context).redaction)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
@@ -63,7 +63,7 @@ def intake(context: typer.Context) -> None:
     """
     from errata.command.compose import run_composed_intake
 
-    configure_logging(session_of(context).redaction)
+    configure_logging(session_of(context).settings.logs, session_of(context).redaction)
     run_composed_intake(session_of(context).settings)
 
 
@@ -124,7 +124,9 @@ def doctor(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check settings, database, broker, topics and artifacts, and say how to mend what is wrong.
+    """Check settings, database, clock, broker, topics, libraries and disk, and say how to mend what is wrong.
+
+    Exit status 2 if anything is wrong.
 
     Example: errata doctor
     """

@@ -14,14 +14,26 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from errata.events import Event, FeedbackData, PredictionData, VocData
-from errata.settings import Model, Task
+from errata.identity import new_id
+from errata.settings import Mining, Model, Settings, Task
 from errata.topics import FEEDBACK, PREDICTIONS, VOC
 from examples.card_reader.cards import draw_card, encode_image
 from examples.card_reader.digits import share_out
-from storage import batches, examples, releases, runs, signals
+from labeling.orders import deliver, draft_batch, order_batch
+from storage import batches, examples, predictions, releases, runs, signals
+from storage.alerts import (
+    News,
+    claim_deliveries,
+    mark_delivered,
+    note_failure,
+    raise_alert,
+    resolve_alert,
+    route,
+)
 from storage.database import Database, migrate, open_database
 from storage.facts import fact_of
 from storage.intake import Arrival, apply
@@ -90,6 +102,38 @@ def add_voc(url: str, text: str, time_us: int) -> None:
         database.close()
 
 
+def add_audit(url: str, now_us: int) -> None:
+    """A batch of the champion, all of it audits, of which every tenth output turns out to be wrong."""
+    settings = Settings(
+        models={
+            MODEL: msgspec.structs.replace(
+                MODELS[MODEL],
+                mining=Mining(quantity=40, audit_share=0.98, evaluation_share=0.01, diverse_share=0),
+            )
+        }
+    )
+    database = open_database(url)
+    try:
+        batch = draft_batch(database, settings, MODEL, now_us, new_id)
+        order_batch(database, batch.id, "For the numbers.", now_us, new_id)
+        with database.read() as c:
+            shown = [
+                predictions.get_prediction(c, item.prediction_id) for item in batches.read_items(c, batch.id)
+            ]
+        labels = [
+            Label(
+                prediction_id=each.id,
+                label={**each.output, "expiry": "01/30"} if place % 10 == 0 else each.output,
+                labeler="auditor-1",
+                labeled_us=now_us,
+            )
+            for place, each in enumerate(shown)
+        ]
+        deliver(database, batch.id, labels, now_us)
+    finally:
+        database.close()
+
+
 @dataclass(frozen=True)
 class Seeded:
     """What the tests need to know of the database."""
@@ -137,6 +181,7 @@ class _Seeder:
         self.arrive(FEEDBACK, feedback[:25])  # Sent twice.
         self.arrive(VOC, vocs)
         run_id, batch_id = self.improve(predictions)
+        self.warn()
         return Seeded(
             url=self.url,
             run_id=run_id,
@@ -471,6 +516,40 @@ class _Seeder:
         cases = [self.compare(run_id, place, example) for place, example in enumerate(frozen)]
         runs.put_cases(c, cases)
         runs.put_scorecards(c, [*_score(run_id, "1", 4100, cases), *_score(run_id, "2", 4300, cases)])
+
+    def warn(self) -> None:
+        """The drift was told and is over; a failed run of the other model is open, and one channel is away."""
+        drift = News(
+            key=f"drift/{MODEL}/all",
+            kind="drift",
+            severity="warning",
+            title=f"Drift of {MODEL} 1",
+            sentence=f"27 of 71 predictions were corrected. {XSS}",
+            model=MODEL,
+        )
+        failure = News(
+            key="failure/translator",
+            kind="failure",
+            severity="warning",
+            title="A run of translator failed",
+            sentence="At the step trained: RuntimeError: no space left on device.",
+            model="translator",
+        )
+        with self.database.write() as c:
+            raise_alert(c, drift, self.ago(38), new_id)
+            raise_alert(c, failure, self.ago(20), new_id)
+        route(self.database, lambda _: ["team-chat", "oncall"], self.ago(20), 0)
+        for channel in ("team-chat", "oncall"):
+            claimed = claim_deliveries(
+                self.database, channel, self.ago(20), lambda _: 10**12, only_urgent=False
+            )
+            deliveries = [delivery for delivery, _ in claimed]
+            if channel == "oncall":
+                note_failure(self.database, deliveries, "no answer from smtp.example.com")
+            else:
+                mark_delivered(self.database, deliveries, self.ago(20))
+        with self.database.write() as c:
+            resolve_alert(c, drift.key, "Version 2 is live.", self.ago(12))
 
     def compare(self, run_id: str, place: int, example: Example) -> Case:
         """Of sixty, twelve are fixed, two broken, four stay wrong."""

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from dashboard import charts
+from errata.settings import Requirements
+from quality.requirements import list_requirements
 from storage.records import Release, Signal
 from tests.dashboard.records import MINUTE_US, NOW_US, SEOUL, START_US, a_window
 
@@ -150,3 +152,18 @@ def test_versions_keep_their_colours_in_all_charts():
     ]
     assert scales[0] == scales[1]
     assert scales[0]["domain"] == ["1", "2"]
+
+
+def test_strips_show_the_share_of_minutes_that_met_each_requirement():
+    wanted = list_requirements(Requirements(edit_rate=0.05, served_p95_ms=10, qps=1))
+    windows = [a_window(0, n_edit=4), a_window(1, n_edit=9), a_window(2, n_edit=4)]
+    table = charts.met_over_time(windows, wanted, 2 * MINUTE_US, SEOUL)
+    assert table[["requirement", "clock", "met", "n"]].values.tolist() == [
+        ["Latency served, p95", "2026-11-23 14:00", 0, 2],
+        ["Edited", "2026-11-23 14:00", 1, 2],
+        ["Latency served, p95", "2026-11-23 14:02", 0, 1],
+        ["Edited", "2026-11-23 14:02", 1, 1],
+    ]
+    drawn = charts.met_chart(table, charts.axis_of(START_US, NOW_US, SEOUL)).to_dict()
+    assert drawn["layer"][0]["encoding"]["y"]["sort"] == ["Latency served, p95", "Edited"]
+    assert charts.met_over_time([], wanted, MINUTE_US, SEOUL).empty

@@ -15,12 +15,18 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 import dashboard
+from errata.settings import Alerts, Channel
+from storage.database import open_database
+from streams.alerts import AlertSender
 from tests.dashboard.seeded import FORMULA, KOREAN, MODEL, VOCS, XSS, Seeded
 from tests.servers import free_port
 
 ROOM = Path(dashboard.__file__).parent
 #: A busy machine takes its time.
 expect.set_options(timeout=30_000)
+
+#: What is sent there goes nowhere; no worker runs.
+CHANNEL = '[alerts.channels.team-chat]\nurl = "json://127.0.0.1"\nquiet_hours = "22:00-07:00"\n'
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -37,7 +43,9 @@ def address(seeded: Seeded, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """The address of a dashboard of the seeded database."""
     directory = tmp_path_factory.mktemp("dashboard")
     settings = directory / "errata.toml"
-    settings.write_text(f'[database]\nurl = "{seeded.url}"\n[models.card-reader]\n[models.translator]\n')
+    settings.write_text(
+        f'[database]\nurl = "{seeded.url}"\n[models.card-reader]\n[models.translator]\n{CHANNEL}'
+    )
     port = free_port()
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ERRATA_")}
     command = [sys.executable, "-m", "streamlit", "run", str(ROOM / "app.py"), "--server.port", str(port)]
@@ -123,7 +131,7 @@ def finish(page: Page) -> None:
     expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
 
 
-def text_of(page: Page, text: str) -> Locator:
+def text_of(page: Page, text: str | re.Pattern[str]) -> Locator:
     """Where a screen shows a text as it is; cells of tables are drawn."""
     return page.locator('[data-testid="stText"]').filter(has_text=text)
 
@@ -211,6 +219,26 @@ def test_runs(page: Page, address: str, pictures: Path, seeded: Seeded):
     expect(page.get_by_text(re.compile("Promote 2: Version 2 fixes 12 and breaks 2"))).to_be_visible()
     expect(page.get_by_role("heading", name="Fixed: 12")).to_be_visible()
     take_picture(page, pictures / "runs.png")
+
+
+def test_alerts_and_a_test_that_is_sent(page: Page, address: str, pictures: Path, seeded: Seeded):
+    open_screen(page, f"{address}/alerts", "Alerts")
+    expect(text_of(page, "A run of translator failed")).to_be_visible()
+    assert page.evaluate("window.pwned") is None
+    take_picture(page, pictures / "alerts.png")
+    page.get_by_role("button", name="Send a test").click()
+    expect(text_of(page, "The test of team-chat, asked for")).to_be_visible()
+    sent: list[str] = []
+    sender = AlertSender(
+        Alerts(channels={"team-chat": Channel(quiet_hours="00:00-23:59")}),
+        lambda _, message: sent.append(message.title),
+        str,
+    )
+    database = open_database(seeded.url)
+    sender.send_due(database, lambda: time.time_ns() // 1000)
+    database.close()
+    assert sent == ["A test"]
+    expect(text_of(page, re.compile("The test of team-chat.*told"))).to_be_visible()
 
 
 def test_intake(page: Page, address: str, pictures: Path):

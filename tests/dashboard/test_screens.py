@@ -1,6 +1,8 @@
 """Each screen on a seeded, an empty, a missing and an unreachable database, without a browser."""
 
 import ast
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,9 @@ from streamlit.testing.v1 import AppTest
 import dashboard
 from storage.database import open_database
 from storage.voc import read_voc
-from tests.dashboard.seeded import KOREAN, MODEL, VOCS, XSS, Seeded, add_voc, seed, seed_empty
+from tests.dashboard.seeded import KOREAN, MODEL, VOCS, XSS, Seeded, add_audit, add_voc, seed, seed_empty
 
-SCREENS = ("quality", "online", "voc", "batches", "runs", "intake")
+SCREENS = ("quality", "online", "voc", "batches", "runs", "alerts", "intake")
 ROOM = Path(dashboard.__file__).parent
 
 
@@ -100,6 +102,64 @@ def test_quality_shows_the_champion_first_and_all_four_cells(seeded: Seeded, sho
     assert "Data to" in text
 
 
+REQUIREMENTS = """
+[models.card-reader]
+task = { kind = "fields", fields = { number = { kind = "text" }, expiry = {} } }
+[models.card-reader.requirements]
+served_p95_ms = 500
+edit_rate = 0.001
+qps = 5
+serving_mode = "edge"
+device = "Pixel 8"
+"""
+
+
+def test_quality_holds_what_is_required_against_what_the_champion_did(
+    seeded: Seeded, show_database, tmp_path
+):
+    show_database(seeded.url)
+    assert "Nothing is required of this model yet" in said(open_screen("quality", model=MODEL))
+    st.cache_data.clear()
+    (tmp_path / "errata.toml").write_text(REQUIREMENTS)
+    test = open_screen("quality", model=MODEL)
+    table = plain(next(table.value for table in test.table if "Requirement" in table.value))
+    assert table["Requirement"] == ["Latency served, p95", "Edited", "Predictions per second"]
+    assert table["Asked for"] == ["at most 500 ms", "at most 0.10 %", "at least 5"]
+    assert table["Met in the day?"] == ["yes", "no", "not enough evidence"]
+    assert table["Last 24 h"][1].startswith("2.5 % (0.15–10 %, n 120")
+    assert "Version 2, served edge on Pixel 8" in said(test)
+    assert len(test.get("vega_lite_chart")) == 2
+
+
+def test_quality_says_that_nothing_was_audited_or_what_the_audits_found(tmp_path, show_database):
+    now_us = time.time_ns() // 1000
+    own = seed(f"sqlite:///{tmp_path / 'own.db'}", now_us)
+    (tmp_path / "errata.toml").write_text(REQUIREMENTS)
+    show_database(own.url)
+    assert "nothing was audited" in said(open_screen("quality", model=MODEL))
+    add_audit(own.url, now_us)
+    st.cache_data.clear()
+    test = open_screen("quality", model=MODEL)
+    table = plain(next(table.value for table in test.table if "Wrong" in table.value))
+    assert table["Wrong"] == [
+        "Edited",
+        "Silence = accept",
+        "Of those who answered",
+        "Audited",
+        "By confidence alone",
+    ]
+    assert table["What it takes for granted"][-1] == "assumes that the model has not changed"
+    assert re.fullmatch(r"\d+, 3\d audited", table["n"][3])
+    assert "Taking silence for consent gives" in said(test)
+    assert re.search(r"which may be chance.*: 3\d audits of predictions that nobody corrected", said(test))
+
+
+def plain(table) -> dict[str, list[str]]:
+    """The cells of a table by column, as a reader sees them."""
+    shown = table.map(lambda cell: str(cell).replace("\\", "").replace("\u00a0", " "))
+    return {str(name).replace("\\", ""): column.tolist() for name, column in shown.items()}
+
+
 def test_quality_of_the_version_before_can_be_linked_to(seeded: Seeded, show_database):
     show_database(seeded.url)
     text = said(open_screen("quality", model=MODEL, version="1"))
@@ -118,6 +178,11 @@ def test_online_numbers_draw_five_charts_and_a_table_by_slice(seeded: Seeded, sh
     show_database(seeded.url)
     test = open_screen("online", model=MODEL, span="6 h")
     assert len(test.get("vega_lite_chart")) == 5
+    rates = plain(test.table[0].value)
+    assert rates["Version"] == ["1", "2"]
+    assert all(" %" in cell for cell in rates["Fresh rate (provisional)"])
+    assert rates["Feedback that is in"][0] == "100 %"
+    assert "for looking, not for deciding" in said(test)
     table = test.dataframe[0].value
     assert {"all", "camera=new", "camera=old", "device=ios"} <= set(table["Slice"])
     whole = table[table["Slice"] == "all"]
@@ -274,3 +339,36 @@ def test_no_screen_lets_html_through():
                 assert not (
                     node.attr == "write" and isinstance(node.value, ast.Name) and node.value.id == "st"
                 ), file
+
+
+def test_alerts_are_shown_with_whom_they_were_told_to(seeded: Seeded, show_database, monkeypatch):
+    show_database(seeded.url)
+    test = open_screen("alerts")
+    text = said(test)
+    assert "Open: 1" in text
+    assert "WARNING  A run of translator failed" in text
+    assert "no space left on device" in text
+    assert "oncall: not taken, tried once: no answer from smtp.example.com" in text
+    assert "Drift of card-reader 1" in text
+    assert "Nobody is told: there is no [alerts.channels.NAME] table" in text
+    assert not test.button
+
+
+def test_a_channel_is_shown_without_its_url_and_tried_by_a_button(seeded: Seeded, show_database, monkeypatch):
+    show_database(seeded.url)
+    monkeypatch.setenv("ERRATA_ALERTS__CHANNELS__TEAM_CHAT__URL", "slack://canary7Q")
+    monkeypatch.setenv("ERRATA_ALERTS__CHANNELS__TEAM_CHAT__QUIET_HOURS", "22:00-07:00")
+    test = open_screen("alerts")
+    assert "22:00-07:00 Asia/Seoul" in said(test)
+    assert "canary7Q" not in said(test)
+    test.button[0].click().run()
+    assert "The test of team_chat, asked for now: waits for a worker" in said(test)
+
+
+def test_where_others_reach_the_page_it_sends_nothing(seeded: Seeded, show_database, monkeypatch):
+    show_database(seeded.url)
+    monkeypatch.setenv("ERRATA_ALERTS__CHANNELS__CHAT__URL", "slack://x")
+    monkeypatch.setenv("ERRATA_DASHBOARD__HOST", "0.0.0.0")
+    test = open_screen("alerts")
+    assert not test.button
+    assert "errata alerts test" in said(test)

@@ -3,8 +3,14 @@
 import pytest
 
 from dashboard import tables
+from errata.settings import Requirements
+from quality.audit import Audited
+from quality.rates import Number
+from quality.requirements import check_online, list_requirements
+from storage.audits import AuditedError
 from storage.ledger import PartitionIntake
 from storage.records import Case, Scorecard, Voc
+from storage.windows import contribution_of
 from tests.dashboard.records import MINUTE_US, SEOUL, START_US, a_window
 from tests.records import make_batch, make_example, make_item, make_prediction
 
@@ -173,3 +179,48 @@ def test_the_ledger_is_summed_over_partitions():
         "Dead-lettered": 6,
     }
     assert tables.ledger_table(partitions, START_US)["Consumed"].tolist() == ["1,000", "1,000"]
+
+
+def test_the_sheet_says_what_was_asked_what_was_measured_and_whether_that_is_enough():
+    wanted = list_requirements(Requirements(served_p95_ms=200, edit_rate=0.2, qps=9))
+    minutes = [contribution_of(a_window())] * 60
+    hour = check_online(wanted, minutes, 3600, maturity=0.4)
+    day = check_online(wanted, minutes, 3600, maturity=1.0)
+    rows = {row["Requirement"]: row for row in tables.sheet_table(hour, day).to_dict("records")}
+    edited = rows["Edited"]
+    assert edited["Asked for"] == "at most 20\u00a0%"
+    assert edited["Last hour"].endswith("n\u00a06,000; 40\u00a0% of the feedback is in)")
+    assert (edited["Met in the hour?"], edited["Met in the day?"]) == ("not enough evidence", "yes")
+    assert edited["Minutes that met it"] == "60 of 60"
+    assert rows["Predictions per second"]["Last 24 h"] == "1.67 (the busiest minute, n\u00a0100)"
+
+
+def test_requirements_before_a_release_are_told_for_both_versions():
+    held = {
+        "requirement": "edit_rate",
+        "champion": "pass",
+        "champion_said": "Wrong: 3 %.",
+        "candidate": "fail",
+        "candidate_said": "Wrong: 30 %.",
+    }
+    assert tables.held_table([held], "1", "2").to_numpy().tolist() == [
+        ["1, champion", "yes", "Wrong: 3 %."],
+        ["2, candidate", "no", "Wrong: 30 %."],
+    ]
+
+
+def test_what_is_wrong_is_told_in_five_ways_each_with_what_it_takes_for_granted():
+    share = Number(0.02, 500, 0.01, 0.04)
+    found = AuditedError(
+        "Said.",
+        edited=share,
+        silence_is_consent=share,
+        of_answers=Number(0.3, 40, 0.1, 0.5),
+        audited=Audited(0.06, 0.03, 0.1, 500, 60, 10),
+        label_free=Number(0.05, 300),
+    )
+    rows = {row["Wrong"]: row for row in tables.audit_table(found).to_dict("records")}
+    assert rows["Audited"]["95 % interval"] == "3.0–10\u00a0%"
+    assert rows["Audited"]["n"] == "500, 60 audited"
+    assert rows["By confidence alone"]["95 % interval"] == "not an observation"
+    assert tables.audit_table(AuditedError("Nothing is known.")).empty

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errata.redaction import Redaction, hide_patterns
-from errata.settings import Broker, Database, Settings
+from errata.settings import Alerts, Broker, Channel, Database, Settings
 
 KEY = f"errata_{'ab' * 6}_{'cd' * 32}"
 
@@ -57,3 +57,31 @@ def test_a_trace_holds_no_secret():
 
 def test_too_short_a_password_would_hide_every_other_word():
     assert knowing(broker="abc").hide("abc") == "abc"
+
+
+@pytest.mark.parametrize(
+    ("url", "secrets"),
+    [
+        (
+            "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general",
+            ["T1JJ3T3L2", "TIiajkdnlazkcOXrIdevi7FQ"],
+        ),
+        ("mailtos://oncall:s3cr@smtp.example.com?to=a@example.com", ["s3cr"]),
+        (
+            "jsons://hooks.example.com/alerts/0123456789abcdef?+X-Token=fedcba98",
+            ["0123456789abcdef", "fedcba98"],
+        ),
+        (
+            "tgram://123456789:abcdefg_hijklmnop/12315544/",
+            ["123456789:abcdefg_hijklmnop", "abcdefg_hijklmnop"],
+        ),
+    ],
+)
+def test_the_url_of_a_channel_is_hidden_whole_and_in_parts(url, secrets):
+    redaction = Redaction()
+    redaction.learn(Settings(alerts=Alerts(channels={"chat": Channel(url=url)})))
+    assert redaction.hide(f"Could not load {url}") == f"Could not load {url.partition('://')[0]}://***"
+    for secret in secrets:
+        assert secret not in redaction.hide(f"at {secret}!")
+    for word in ("general", "example.com", "alerts"):
+        assert redaction.hide(word) == word

@@ -55,6 +55,10 @@ def test_a_model_with_a_dash_is_reached_from_the_environment(tmp_path):
         ('[database]\nurl = "mysql://x"\n', "sqlite:/// or postgresql+psycopg://"),
         ("broker = [", "not valid TOML"),
         ("[models.m.mining]\naudit_share = 0.9\n", "models.m.mining: the shares"),
+        ("[models.m.requirements]\nedit_rate = 5\n", "models.m.requirements.edit_rate is a share"),
+        ("[models.m.requirements]\nqps = 0\n", "models.m.requirements.qps must be more than 0"),
+        ("[models.m.requirements]\nserved_p95_ms = nan\n", "models.m.requirements.served_p95_ms must be"),
+        ("[models.m.requirements]\nserving_mode = 'cloud'\n", "$.models[...].requirements.serving_mode"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_fix(tmp_path, text, said):

@@ -18,6 +18,7 @@ FORBIDDEN = {
     "The house does not know its examples": ("retrain/trainer.py", "examples"),
     "Quality is pure: no I/O, clock, chance or environment": ("quality/windows.py", "time"),
     "One framework per room: Faust in streams": ("labeling/mining.py", "faust"),
+    "One framework per room: Apprise in streams": ("storage/alerts.py", "apprise"),
     "One framework per room: SQLAlchemy in storage": ("retrain/trainer.py", "sqlalchemy"),
     "One framework per room: PyTorch in retrain (and in the example that is trained)": (
         "storage/runs.py",

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 CANARY = "canary7Q"
 BROKER_PASSWORD = f'{CANARY}"broker\\secret'
 DATABASE_PASSWORD = f"{CANARY}%40database%2Fsecret"
+CHANNEL_TOKEN = f"{CANARY}Token0123"
 KEY = f"errata_{'ab' * 6}_{'c0ffee' * 10}c0ff"
 
 VERBS = [
@@ -39,6 +40,9 @@ VERBS = [
     ("examples", "count", "card-reader"),
     ("retrain", "card-reader"),
     ("migrate",),
+    ("alerts", "list", "--json"),
+    ("alerts", "resolve", "drift"),
+    ("alerts", "test", "--channel", "none"),
     ("keys", "list", "--json"),
     ("keys", "create", "--source", "shop"),
     ("keys", "revoke", KEY),
@@ -69,6 +73,8 @@ def planted(tmp_path: Path) -> dict[str, str]:
         "ERRATA_BROKER__USERNAME": "errata",
         "ERRATA_BROKER__PASSWORD": BROKER_PASSWORD,
         "ERRATA_DATABASE__URL": f"postgresql+psycopg://errata:{DATABASE_PASSWORD}@127.0.0.1:{free_port()}/errata",
+        "ERRATA_ALERTS__CHANNELS__CHAT__URL": f"slack://{CHANNEL_TOKEN}",
+        "ERRATA_ALERTS__CHANNELS__HOOK__URL": f"json://errata:{CHANNEL_TOKEN}@127.0.0.1:{free_port()}/{CHANNEL_TOKEN}",
         "ERRATA_ARTIFACTS__DIRECTORY": str(tmp_path / "artifacts"),
         "ERRATA_MODELS__CARD_READER__TASK__KIND": "text",
         "ERRATA_WORKER__METRICS_PORT": "0",
@@ -126,12 +132,21 @@ def test_no_verb_that_fails_tells_a_secret(errata, arguments):
         ("ERRATA_DATABASE__URL", f"mysql://errata:{DATABASE_PASSWORD}@127.0.0.1/errata"),
         ("ERRATA_DATABASE__PASSWORD", CANARY),
         ("ERRATA_BROKER", CANARY),
+        ("ERRATA_ALERTS__CHANNELS__CHAT", f"slack://{CHANNEL_TOKEN}"),
+        ("ERRATA_ALERTS__CHANNELS__CHAT__URLS", f"slack://{CHANNEL_TOKEN}"),
     ],
 )
 def test_no_setting_that_is_refused_tells_a_secret(errata, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     code, printed = errata("report")
     assert code != 0
+    assert_no_secret(printed)
+
+
+def test_a_channel_that_does_not_take_a_test_tells_no_secret(errata):
+    code, printed = errata("alerts", "test")
+    assert code == 1
+    assert re.search(r"chat  not taken: .*\nhook  not taken: ", printed)
     assert_no_secret(printed)
 
 

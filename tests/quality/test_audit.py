@@ -25,8 +25,8 @@ def audited_estimate(rng: np.random.Generator, share: float, *, active: bool) ->
     silent_guess = guess * 0.65 / (guess * 0.65 + (1 - guess) * 0.94)
     probability = audit_probabilities(silent_guess, share) if active else np.full(N, share)
     audited = ~answered & (rng.random(N) < probability)
-    z = scores(wrong, answered, audited, probability, silent_guess if active else np.zeros(N))
-    return estimate(z, answered, audited, probability), float(wrong.mean())
+    guess = silent_guess if active else np.zeros(N)
+    return estimate(wrong, answered, audited, probability, guess), float(wrong.mean())
 
 
 def test_the_rate_is_unbiased_where_edit_rate_and_answers_are_far_off() -> None:
@@ -46,7 +46,7 @@ def test_the_rate_is_unbiased_where_edit_rate_and_answers_are_far_off() -> None:
 
 def test_volunteers_and_active_audits_are_worth_twice_the_audits_alone() -> None:
     rng = np.random.default_rng(2)
-    active = [audited_estimate(rng, 0.02, active=True) for _ in range(150)]
+    active = [audited_estimate(rng, 0.02, active=True) for _ in range(100)]
     squares = np.mean([(found.rate - true) ** 2 for found, true in active if found.rate is not None])
     n_audited = np.mean([found.n_audited for found, _ in active])
     true = np.mean([true for _, true in active])
@@ -55,8 +55,31 @@ def test_volunteers_and_active_audits_are_worth_twice_the_audits_alone() -> None
 
 def test_the_interval_holds_the_truth() -> None:
     rng = np.random.default_rng(3)
-    found = [audited_estimate(rng, 0.05, active=True) for _ in range(100)]
-    assert sum(not each.low <= true <= each.high for each, true in found) <= 5
+    for share, active, width in (
+        (0.02, False, 0.06),
+        (0.02, True, 0.1),
+        (0.05, False, 0.04),
+        (0.05, True, 0.06),
+    ):
+        found = [audited_estimate(rng, share, active=active) for _ in range(15)]
+        assert sum(not each.low <= true <= each.high for each, true in found) <= 1
+        assert np.median([each.high - each.low for each, _ in found]) < width
+
+
+def test_few_audits_bound_the_rate_already() -> None:
+    answered = np.arange(5000) < 200
+    audited = np.arange(5000) >= 4950
+    found = estimate(
+        answered | (np.arange(5000) >= 4998), answered, audited, np.full(5000, 50 / 4800), np.zeros(5000)
+    )
+    assert found.rate == pytest.approx(0.04 + 0.96 * 2 / 50)
+    assert 0.04 <= found.low < found.rate < found.high < 0.25
+    assert (found.n_answered, found.n_audited) == (200, 50)
+
+
+def test_where_everybody_answered_nothing_is_unknown() -> None:
+    found = estimate([1, 0, 0, 0], [True] * 4, [False] * 4, [0.1] * 4, [0.5] * 4)
+    assert (found.rate, found.low, found.high) == (0.25, 0.25, 0.25)
 
 
 def test_what_nobody_looked_at_is_not_read() -> None:
@@ -80,16 +103,27 @@ def test_a_worthless_guess_is_not_used() -> None:
 
 
 def test_nothing_is_claimed_without_predictions() -> None:
-    empty = estimate([], [], [], [])
+    empty = estimate([], [], [], [], [])
     assert (empty.rate, empty.low, empty.high) == (None, 0.0, 1.0)
     assert "nobody knows" in bias_in_a_sentence(0.05, empty)
 
 
 def test_the_sentence_says_how_far_off_silence_as_consent_is() -> None:
-    sentence = bias_in_a_sentence(0.016, Audited(0.048, 0.031, 0.066, 20_000, 400, 1_500))
-    assert sentence == (
-        "Taking silence for consent gives 1.6 %, which is 3.2 points too low: 400 audits of silent predictions put the "
-        "share of wrong outputs at 4.8 % (3.1 to 6.6 %)."
+    audited = Audited(0.048, 0.031, 0.066, 20_000, 400, 1_500)
+    said = "400 audits of predictions that nobody corrected put the share of wrong outputs at 4.8 % (3.1 to 6.6 %)."
+    assert bias_in_a_sentence(0.016, audited) == (
+        f"Taking silence for consent gives 1.6 %, which is 3.2 points too low: {said}"
+    )
+    assert bias_in_a_sentence(0.016, audited, 0.25) == (
+        "Taking silence for consent gives 1.6 %, which is 3.2 points too low; asking only those who answered gives "
+        f"25.0 %, which is 20.2 points too high: {said}"
+    )
+
+
+def test_what_the_audits_do_not_contradict_is_not_called_a_bias() -> None:
+    sentence = bias_in_a_sentence(0.02, Audited(0.1, 0.0, 0.29, 40, 39, 0))
+    assert sentence.startswith(
+        "Taking silence for consent gives 2.0 %, which is 8.0 points less, which may be chance: 39"
     )
 
 

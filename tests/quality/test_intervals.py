@@ -6,7 +6,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from quality.intervals import accepted_counts, mean_interval, mean_intervals, rate_interval, rate_intervals
+from quality.intervals import (
+    accepted_counts,
+    betting_interval,
+    mean_interval,
+    mean_intervals,
+    quantile_ranks,
+    rate_interval,
+    rate_intervals,
+)
 
 counts = st.integers(1, 10**7).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))
 LOOKS = np.unique(np.geomspace(10, 20_000, 200).astype(int))
@@ -147,3 +155,53 @@ def test_sums_of_values_beyond_0_to_1_are_refused() -> None:
         rate_interval(2, 1, alpha=0)
     with pytest.raises(ValueError, match="n >= 1"):
         accepted_counts(0, 0.5)
+
+
+@given(n=st.integers(1, 400), q=st.floats(0.01, 0.99), alpha=st.sampled_from([0.01, 0.05, 0.2]))
+def test_ranks_of_a_quantile_hold_it_with_at_least_the_promised_probability(
+    n: int, q: float, alpha: float
+) -> None:
+    ranks = quantile_ranks(n, q, alpha)
+    if ranks is None:
+        assert max(q, 1 - q) ** n > alpha / 2 - 1e-9
+        return
+    low, high = ranks
+    assert 1 <= low <= high <= n
+    # The quantile lies between the two values when low to high - 1 of all values are below it.
+    assert binom.cdf(high - 1, n, q) - binom.cdf(low - 1, n, q) >= 1 - alpha - 1e-9
+
+
+def test_72_values_bound_the_95th_percentile() -> None:
+    assert quantile_ranks(71, 0.95) is None
+    assert quantile_ranks(72, 0.95) is not None
+
+
+@given(st.lists(st.floats(0, 1), max_size=60))
+def test_a_bet_holds_the_mean_of_what_it_saw(values: list[float]) -> None:
+    low, high = betting_interval(values)
+    assert 0 <= low <= high <= 1
+    if values:
+        assert low - 1e-9 <= np.mean(values) <= high + 1e-9
+    else:
+        assert (low, high) == (0, 1)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.3])
+def test_bets_miss_the_mean_seldom_and_are_narrower_than_a_rate_that_may_be_looked_at_for_ever(
+    rate: float,
+) -> None:
+    rng = np.random.default_rng(5)
+    missed, narrower = 0, 0
+    for _ in range(60):
+        values = (rng.random(400) < rate).astype(float)
+        low, high = betting_interval(values)
+        missed += not low <= rate <= high
+        fixed = rate_interval(400, values.sum())
+        narrower += high - low < fixed[1] - fixed[0]
+    assert missed <= 3
+    assert narrower >= 54
+
+
+def test_values_outside_of_0_to_1_cannot_be_bet_on() -> None:
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        betting_interval([0.5, 1.5])

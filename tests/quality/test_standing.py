@@ -53,8 +53,7 @@ def test_without_slices_or_a_whole_nothing_is_worse(counts: dict[str, tuple[int,
         ),
         (
             replace(CALM, stage="alarmed", stage_us=1_795_415_400_000_000),
-            "Alarmed since 2026-11-23T06:30:00.000000Z; "
-            "calm again when the rate is surely below what is allowed, 6.0%.",
+            "Alarmed since 2026-11-23T06:30:00.000000Z; calm again when the rate is surely below the 6.0% allowed.",
         ),
     ],
 )

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from errata.settings import Gate, Task
 from quality.distances import PPM
-from retrain.gate import Pairs, Verdict, judge
+from quality.requirements import Judgement
+from retrain.gate import Held, Pairs, Verdict, judge
 
 GATE = Gate()
 EXACT = Task()
@@ -104,6 +105,39 @@ def test_graded_answers_are_judged_by_distance() -> None:
     assert "(difference -10.0 points, at most -10.0 points)" in promoted.reason
     assert not decide(same, same, task=TEXT).promote
     assert not decide(nearer, nearer, task=EXACT).promote, "all are wrong before and after"
+
+
+def hold(champion: Judgement, candidate: Judgement) -> Verdict:
+    held = Held(
+        "served_p95_ms", champion, "Latency: 80 ms.", candidate, "Latency: 190 ms; 100 ms is required."
+    )
+    return judge(SAME_BEFORE, BETTER_AFTER, EXACT, GATE, held=[held], champion="1", candidate="2", seed=7)
+
+
+def test_a_better_candidate_that_fails_what_the_champion_does_not_fail_is_kept_out() -> None:
+    verdict = hold("pass", "fail")
+    assert not verdict.promote
+    assert verdict.reason.startswith(
+        "Keep 1: 2 fails what 1 does not fail (Latency: 190 ms; 100 ms is required); on 112 examples from after "
+        "the change it is wrong on 9 instead of 51 (fixes 44"
+    )
+    assert verdict.evidence["requirements"][0]["candidate"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("champion", "candidate", "promoted"),
+    [
+        ("pass", "pass", True),
+        ("pass", "not enough evidence", True),
+        ("not enough evidence", "fail", False),
+        ("fail", "fail", True),
+        ("fail", "pass", True),
+    ],
+)
+def test_a_requirement_keeps_a_candidate_out_only_where_it_makes_things_worse(
+    champion: Judgement, candidate: Judgement, promoted: bool
+) -> None:
+    assert hold(champion, candidate).promote == promoted
 
 
 @pytest.mark.parametrize("tolerated", [0.0, 0.01, 0.05, 0.2])

@@ -9,6 +9,7 @@ from errata.errors import Malformed
 from errata.identity import new_id
 from errata.resolver import VersionResolver
 from retrain.release import promote, publish_champions, register, rollback
+from storage.alerts import News, list_alerts, list_open, raise_alert
 from storage.database import Database
 from storage.errors import Conflict, NotFound
 from storage.outbox import read_unsent
@@ -103,6 +104,19 @@ def test_promoting_makes_a_version_champion_and_tells_it(db: Database, tmp_path:
         assert champion(c, MODEL) == release
         assert [json.loads(row.data)["version"] for row in read_unsent(c, 10)] == ["1", "2"]
     assert published(tmp_path)["version"] == "2"
+
+
+def test_another_version_ends_what_was_told_about_the_one_before(db: Database, tmp_path: Path) -> None:
+    add(db, tmp_path, ["old"])
+    add(db, tmp_path, ["old", "new"])
+    news = News(key="drift", kind="drift", severity="warning", title="Drift", sentence="", model=MODEL)
+    for act in (lambda: crown(db, tmp_path, "2"), lambda: go_back(db, tmp_path)):
+        with db.write() as c:
+            raise_alert(c, news, NOW_US, new_id)
+        release = act()
+        with db.read() as c:
+            assert list_open(c) == []
+            assert list_alerts(c)[0].resolution == f"Version {release.version} is live. {release.reason}"
 
 
 def test_an_old_verdict_a_second_promotion_and_an_unknown_version_are_refused(

@@ -8,11 +8,13 @@ import pytest
 
 from errata.errors import Fenced, Unavailable
 from errata.identity import new_id
-from errata.settings import Gate, Settings
+from errata.settings import Gate, Requirements, Settings
+from errata.topics import VERSION_RELEASED
 from retrain import run as run_module
 from retrain.release import promote, register
 from retrain.run import ARROWS, LEASE_US, MARKER
 from storage import runs
+from storage.alerts import list_alerts, list_open
 from storage.database import Database
 from storage.errors import Conflict, NotFound
 from storage.leases import take_lease
@@ -49,7 +51,11 @@ def assert_promoted(db: Database, directory: Path, run: Run) -> None:
         assert [release.version for release in list_releases(c, MODEL)] == ["2", "1"]
         assert len(runs.read_scorecards(c, run_id=RUN)) == 6
         assert len(runs.read_cases(c, RUN)) == 180
-        told = [json.loads(row.data)["version"] for row in read_unsent(c, 100)]
+        told = [
+            json.loads(row.data)["version"] for row in read_unsent(c, 100) if row.type == VERSION_RELEASED
+        ]
+        (verdict,) = list_alerts(c)
+    assert verdict.title == f"{MODEL} 2 is the champion"
     assert told == ["1", "2"]
     assert published(directory)["version"] == "2"
 
@@ -170,6 +176,24 @@ def test_a_candidate_that_is_no_better_is_kept_back(db: Database, tmp_path: Path
     assert "2 is wrong on 60 instead of 60 (fixes 0, breaks 0, p = 1.000), which may be chance" in str(
         run.verdict_reason
     )
+    with db.read() as c:
+        (alert,) = list_alerts(c)
+    assert (alert.kind, alert.title) == ("verdict", f"{MODEL} keeps its champion 1")
+    assert alert.sentence == f"{run.verdict_reason} The verdict is to keep the champion. Run {RUN}."
+
+
+def test_a_failure_is_told_until_a_run_comes_to_its_verdict(db: Database, tmp_path: Path) -> None:
+    clock = Clock()
+    set_scene(db, tmp_path, clock)
+    carry_out_run(db, make_settings(tmp_path, trainer="broken"), clock)
+    with db.write() as c:
+        (alert,) = list_open(c)
+        runs.update_run(c, RUN, status="requested", decided_us=None)
+    assert alert.key == f"failure/{MODEL}"
+    assert "the GPU is on fire" in alert.sentence
+    carry_out_run(db, make_settings(tmp_path, trainer="useless"), clock)
+    with db.read() as c:
+        assert list_open(c) == []
 
 
 def test_what_goes_wrong_is_a_sentence_and_no_version(db: Database, tmp_path: Path) -> None:
@@ -304,3 +328,24 @@ def test_the_next_run_learns_from_what_the_one_before_learnt_from(db: Database, 
     assert "on 180 examples that were there before 3 is wrong on 0 instead of 0" in str(run.verdict_reason)
     with db.read() as c:
         assert champion(c, MODEL).version == "2"  # type: ignore[union-attr]
+
+
+def test_a_candidate_that_fails_a_requirement_is_kept_out_with_the_reason(
+    db: Database, tmp_path: Path
+) -> None:
+    clock = Clock()
+    set_scene(db, tmp_path, clock)
+    settings = make_settings(tmp_path, trainer="forgetful")
+    model = msgspec.structs.replace(settings.models[MODEL], requirements=Requirements(edit_rate=0.5, qps=10))
+    run = carry_out_run(db, msgspec.structs.replace(settings, models={MODEL: model}), clock)
+    assert (run.status, run.verdict) == ("kept", "keep")
+    assert run.verdict_reason is not None
+    assert run.verdict_reason.startswith(
+        "Keep 1: 2 fails what 1 does not fail (Wrong, which stands for edited: 66.7 % ("
+    )
+    assert "at most 50.0 % is required, which is not met)" in run.verdict_reason
+    with db.read() as c:
+        steps = {step.step: step.evidence for step in runs.read_steps(c, RUN)}
+    [held] = steps["scored"]["requirements"]
+    assert (held["requirement"], held["champion"], held["candidate"]) == ("edit_rate", "pass", "fail")
+    assert steps["judged"]["requirements"] == [held]

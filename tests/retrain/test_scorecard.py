@@ -7,7 +7,8 @@ import pytest
 from errata.errors import Malformed
 from errata.settings import Task
 from quality.distances import PPM
-from retrain.scorecard import AT_ONCE, make_cases, make_scorecards, measure
+from quality.requirements import Requirement
+from retrain.scorecard import AT_ONCE, check_offline, make_cases, make_scorecards, measure
 from retrain.trainer import Output
 from storage.records import Example
 from tests.records import make_example, number_id
@@ -102,3 +103,59 @@ def test_cases_show_what_is_fixed_and_what_is_broken() -> None:
         PPM,
     )
     assert [case.example_id for case in cases] == [example.id for example in examples]
+
+
+LATENCY = Requirement("served_p95_ms", 10_000)
+RATE = Requirement("edit_rate", 0.1)
+DISTANCE = Requirement("edit_distance", 0.1)
+
+
+def alone(n: int) -> Any:
+    """Each example in a group of its own."""
+    return np.array([f"group-{place}" for place in range(n)])
+
+
+def judged(
+    measured: Any, *required: Requirement, groups: Any = None, is_graded: bool = False
+) -> dict[str, str]:
+    groups = alone(len(measured.outputs)) if groups is None else groups
+    found = check_offline(required, measured, groups, is_graded=is_graded, seed=7)
+    return {each.requirement.name: each.judgement for each in found}
+
+
+def test_a_version_is_held_to_what_frozen_examples_tell_about() -> None:
+    examples = examples_of(*[("a", "a")] * 300, *[("b", "x")] * 100)
+    measured = measure(Echo(), examples, Task(), clock_ns=ticking(2_000_000))
+    required = (LATENCY, RATE, DISTANCE, Requirement("qps", 1), Requirement("shown_p95_ms", 1))
+    assert judged(measured, *required) == {
+        "served_p95_ms": "pass",
+        "edit_rate": "fail",
+        "edit_distance": "fail",
+    }
+    # Hardly any translation is equal to its label.
+    assert "edit_rate" not in judged(measured, RATE, DISTANCE, is_graded=True)
+
+
+def test_a_slow_version_fails_and_few_calls_are_not_enough() -> None:
+    slow = measure(Echo(), examples_of(*[("a", "a")] * 80), Task(), clock_ns=ticking(20_000_000))
+    few = measure(Echo(), examples_of(*[("a", "a")] * 50), Task(), clock_ns=ticking(20_000_000))
+    assert judged(slow, LATENCY) == {"served_p95_ms": "fail"}
+    assert judged(few, LATENCY) == {"served_p95_ms": "not enough evidence"}
+    [checked] = check_offline([LATENCY], slow, alone(80), is_graded=False, seed=7)
+    assert checked.sentence.startswith(
+        "Latency of one call on this machine, p95: 20.0 ms (20.0 ms to 20.0 ms, n 80)"
+    )
+
+
+def test_examples_of_few_people_prove_less_than_those_of_many() -> None:
+    examples = examples_of(*[("a", "a")] * 320, *[("b", "x")] * 80)
+    measured = measure(Echo(), examples, Task())
+    assert judged(measured, RATE) == {"edit_rate": "fail"}
+    people = np.array([f"person-{place // 40}" for place in range(400)])
+    assert judged(measured, RATE, groups=people) == {"edit_rate": "not enough evidence"}
+
+
+def test_all_right_is_not_proof_of_no_mistake_and_nothing_measured_proves_nothing() -> None:
+    measured = measure(Echo(), examples_of(*[("a", "a")] * 30), Task())
+    assert judged(measured, Requirement("edit_rate", 0.01)) == {"edit_rate": "not enough evidence"}
+    assert set(judged(measure(Echo(), [], Task()), RATE, LATENCY).values()) == {"not enough evidence"}

@@ -2,6 +2,7 @@
 
 from sqlalchemy import update
 
+from errata.identity import new_id
 from storage.database import Database
 from storage.overview import read_overview
 from storage.tables import windows
@@ -39,7 +40,7 @@ def test_a_window_that_was_broken_shows(db: Database, apply_to: Apply) -> None:
         c.execute(update(windows).where(windows.c.slice == "all").values(n=5))
     differences: list[str] = []
     for now_us in range(10):
-        differences += verify_next(db, MODELS, now_us)[1]
+        differences += verify_next(db, MODELS, now_us, new_id)[1]
     assert len(set(differences)) == 1
     with db.read() as c:
         current = read_overview(c).round

@@ -1,12 +1,14 @@
 """A flooded partition is paused until a person lets it go on, who then takes the flood as it is."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from errata.identity import new_id
-from errata.topics import INTAKE_PAUSED, SIGNALS
+from errata.topics import ALERT_OPENED, ALERT_RESOLVED, INTAKE_PAUSED, SIGNALS
 from storage import outbox
+from storage.alerts import list_open
 from storage.database import Database
 from storage.dead_letters import put_dead_letter
 from storage.errors import NotFound
@@ -35,13 +37,15 @@ def test_it_is_paused_with_a_sentence_and_one_alarm_for_everyone(db: Database) -
     assert flood(db, 1)
     with db.read() as c:
         (pause,) = list_paused(c)
-        (alarm,) = outbox.read_unsent(c, limit=10)
+        (alarm,) = [each for each in outbox.read_unsent(c, limit=10) if each.type == INTAKE_PAUSED]
+        (alert,) = list_open(c)
     assert pause.reason.startswith(
         "100 of the last 120 events of errata.predictions/0 were dead letters, most of them bad_id: it is not read"
     )
     assert pause.paused_us == START_US
     assert (alarm.topic, alarm.key, alarm.type) == (SIGNALS, "errata.predictions/0", INTAKE_PAUSED)
     assert json.loads(alarm.data)["reason"] == pause.reason
+    assert (alert.severity, alert.sentence) == ("critical", pause.reason)
 
 
 def test_what_was_resumed_is_not_paused_again_before_the_flood_is_over(db: Database) -> None:
@@ -58,7 +62,8 @@ def test_a_new_flood_is_a_new_alarm(db: Database) -> None:
     assert flood(db, 1 + SPAN_US)
     assert paused(db) == [0]
     with db.read() as c:
-        assert len(outbox.read_unsent(c, limit=10)) == 2
+        told = Counter(message.type for message in outbox.read_unsent(c, limit=10))
+    assert told == {INTAKE_PAUSED: 2, ALERT_OPENED: 2, ALERT_RESOLVED: 1}
 
 
 def test_one_of_several_is_resumed(db: Database) -> None:

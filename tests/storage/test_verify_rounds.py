@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, delete, update
 
+from errata.identity import new_id
 from storage import verify_rounds
+from storage.alerts import list_open
 from storage.database import Database
 from storage.tables import dead_letters, intake_ledger, intake_positions, outcomes, windows
 from storage.verify_rounds import SETTLED_US, get_round, verify_next
@@ -60,7 +62,7 @@ def one_round(db: Database, now_us: int | None = None) -> tuple[list[str], int]:
     differences: list[str] = []
     now_us = next(CLOCK) if now_us is None else now_us
     for n_pieces in range(1, 1000):
-        current, found = verify_next(db, MODELS, now_us)
+        current, found = verify_next(db, MODELS, now_us, new_id)
         differences += found
         if current.completed_us == now_us:
             return differences, n_pieces
@@ -134,11 +136,16 @@ def test_what_was_mended_is_forgotten_after_the_next_round(counted: Database) ->
     with counted.write() as c:
         c.execute(update(windows).where(windows.c.model == "zebra").values(n=9))
     assert len(one_round(counted)[0]) == 2
+    with counted.read() as c:
+        (alert,) = list_open(c)
+    assert (alert.severity, alert.kind) == ("critical", "difference")
+    assert "zebra" in alert.sentence
     with counted.write() as c:
         c.execute(update(windows).where(windows.c.model == "zebra").values(n=1))
     assert one_round(counted)[0] == []
     with counted.read() as c:
         current = get_round(c)
+        assert list_open(c) == []
     assert current is not None
     assert (current.n_differences, current.n_differences_before) == (0, 0)
 

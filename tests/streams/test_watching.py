@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from errata.settings import Detector, Model, Settings, Task, Training, Trigger
+from errata.topics import DRIFT_NOTICED
 from quality.drift import DetectorState, Matured
 from quality.trigger import DAY_US
+from storage.alerts import list_alerts, list_open
 from storage.database import Database
 from storage.errors import Conflict
 from storage.intake import apply
@@ -19,7 +21,8 @@ from storage.records import Signal
 from storage.releases import put_release
 from storage.runs import list_runs, open_run, read_steps, update_run
 from storage.signals import StoredState, read_detector_states, read_signals
-from streams.watching import Alarm, alarm_level, begin_states, decide, request_run, watch
+from storage.slices import ALL
+from streams.watching import Alarm, alarm_level, begin_states, decide, drift_key, request_run, watch
 from tests.builders import MINUTE_US, SECOND_US, START_US, a_feedback_event, a_prediction_event, an_arrival
 from tests.records import MODEL, make_release, make_run, number_id
 
@@ -120,16 +123,36 @@ class TestWatch:
             (run,) = list_runs(c)
             (step,) = read_steps(c, run.id)
             stored = read_signals(c, model=MODEL)
-            messages = read_unsent(c, 10)
+            messages = [each for each in read_unsent(c, 20) if each.type == DRIFT_NOTICED]
+            alerts = list_open(c)
         assert (run.status, run.champion, run.signal_id) == ("waiting", "1", opening.id)
         assert run.reason == opening.reason
         assert "predictions were corrected since 2026-11-23T06:4" in run.reason
         assert (step.step, step.evidence["log_evidence"]) == ("opened", opening.log_evidence)
         assert {signal.id for signal in stored} == {signal.id for signal in signals}
-        assert [message.type for message in messages] == ["errata.drift.noticed.v1"] * len(signals)
-        assert [msgspec.json.decode(each.data)["run_id"] for each in messages if "run" in each.data].count(
-            run.id
-        ) == 1
+        data = [msgspec.json.decode(message.data) for message in messages]
+        assert {each["id"] for each in data} == {signal.id for signal in signals}
+        assert [each["run_id"] for each in data if each["run_id"] is not None] == [run.id]
+        alert = next(alert for alert in alerts if alert.key == drift_key(MODEL, ALL))
+        assert (alert.model, alert.severity) == (MODEL, "warning")
+        assert f"{run.id} " in alert.sentence
+
+    def test_people_are_told_of_a_drift_once_and_when_it_is_over(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1000, edited=0.05)
+        for _ in range(2):
+            traffic.send(600, edited=0.4)
+            watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+            with db.read() as c:
+                (alert,) = [each for each in list_alerts(c) if each.key == drift_key(MODEL, ALL)]
+            assert alert.resolved_us is None
+        traffic.send(900, edited=0.0)
+        watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        with db.read() as c:
+            assert list_open(c) == []
+            (alert,) = [each for each in list_alerts(c) if each.key == drift_key(MODEL, ALL)]
+        assert (alert.resolution or "").startswith("All predictions are calm again: ")
 
     def test_the_same_drift_is_told_once_however_long_it_lasts(
         self, db: Database, traffic: Traffic, new_id: NewId

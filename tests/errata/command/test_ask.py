@@ -15,7 +15,9 @@ from tests.dashboard.seeded import MODEL, MODELS
 
 
 def rows_of(answer, **wanted):
-    return [row for row in answer.json() if all(row[name] == value for name, value in wanted.items())]
+    return [
+        row for row in answer.json()["numbers"] if all(row[name] == value for name, value in wanted.items())
+    ]
 
 
 def test_the_report_counts_every_prediction_with_its_interval(errata, seeded):
@@ -34,9 +36,72 @@ def test_the_report_counts_every_prediction_with_its_interval(errata, seeded):
 
 
 def test_the_report_of_one_model_leaves_the_others_out(errata, seeded):
-    assert {row["model"] for row in errata("report", "--model", "translator", "--json").json()} == {
-        "translator"
+    rows = rows_of(errata("report", "--model", "translator", "--json"))
+    assert {row["model"] for row in rows} == {"translator"}
+
+
+def test_every_number_tells_how_mature_and_how_fresh_it_is(errata, seeded):
+    row = next(iter(rows_of(errata("report", "--json"), model=MODEL, slice="all", version="1")))
+    # Its last predictions are twelve minutes old, and users answer within seconds.
+    assert row["edit_rate"]["maturity"] == 1.0
+    assert 12 * 60_000_000 < row["edit_rate"]["age_us"] < 30 * 60_000_000
+    assert row["served_us"]["p95"]["maturity"] is None
+    assert row["served_us"]["p95"]["age_us"] == row["edit_rate"]["age_us"]
+
+
+def test_the_fresh_rate_stands_beside_the_one_so_far_and_the_matured_one(errata, seeded):
+    found = {
+        row["version"]: row
+        for row in errata("report", "--model", MODEL, "--minutes", "60", "--json").json()["corrections"]
     }
+    assert set(found) == {"1", "2"}
+    for row in found.values():
+        # Users answer within seconds, so hardly anything is still to come.
+        assert row["fresh"]["value"] == pytest.approx(row["so_far"]["value"], rel=0.05)
+        assert row["fresh"]["low"] < row["fresh"]["value"] < row["fresh"]["high"]
+    assert "fresh rate (provisional)" in errata("report").out
+
+
+def test_where_nothing_was_audited_the_report_says_so(errata, seeded):
+    [found] = errata("report", "--model", MODEL, "--json").json()["audits"]
+    assert (found["version"], found["audited"]) == ("2", None)
+    assert "card-reader 2, audited: No batch of this version has come back" in errata("report").out
+
+
+REQUIREMENTS = """
+[models.card-reader.requirements]
+served_p95_ms = {served}
+edit_rate = 0.5
+qps = 100
+serving_mode = "online"
+device = "2 CPU cores"
+"""
+
+
+@pytest.mark.parametrize(("served", "judgement", "code"), [(500, "pass", 0), (5, "fail", 1)])
+def test_the_sheet_is_checked_over_the_last_hour_and_day(
+    errata, seeded, settings_file, served, judgement, code
+):
+    settings_file.write_text(settings_file.read_text() + REQUIREMENTS.format(served=served))
+    answer = errata("report", "--check", "--json")
+    assert answer.code == code
+    found = {(row["span"], row["requirement"]): row for row in answer.json()["requirements"]}
+    assert set(found) == {
+        (span, name) for span in ("hour", "day") for name in ("served_p95_ms", "edit_rate", "qps")
+    }
+    latency = found["day", "served_p95_ms"]
+    assert (latency["model"], latency["version"]) == (MODEL, "2")
+    assert (latency["judgement"], latency["bound"]) == (judgement, 1000 * served)
+    assert found["day", "qps"]["judgement"] == "not enough evidence"
+    assert errata("report", "--json").code == 0
+
+
+def test_the_sheet_is_said_in_sentences(errata, seeded, settings_file):
+    assert "is required" not in errata("report").out
+    settings_file.write_text(settings_file.read_text() + REQUIREMENTS.format(served=5))
+    answer = errata("report", "--model", MODEL)
+    assert "at most 5.0 ms is required, which is not met." in answer.out
+    assert "card-reader is served online on 2 CPU cores." in answer.out
 
 
 def test_the_report_looks_as_far_back_as_it_is_told(errata, seeded):

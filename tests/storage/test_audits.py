@@ -1,0 +1,159 @@
+"""Audits tell the truth behind the volunteers, for the predictions that a batch was drawn from."""
+
+from dataclasses import replace
+
+import pytest
+
+from errata.identity import new_id
+from errata.settings import Mining, Model, Settings, Task
+from labeling.orders import deliver, draft_batch, order_batch
+from storage.audits import AuditedError, read_audited_error
+from storage.batches import create_batch, put_labels, read_items, set_status
+from storage.database import Database
+from storage.releases import put_release
+from tests.builders import MINUTE_US, SECOND_US, START_US, a_feedback_event, a_prediction_event, an_arrival
+from tests.records import MODEL, make_batch, make_item, make_label, make_release, number_id
+from tests.storage.conftest import Apply
+
+TEXT = Task(kind="text")
+N = 500
+NOW_US = START_US + 20 * MINUTE_US
+SETTINGS = Settings(
+    models={MODEL: Model(task=TEXT, mining=Mining(quantity=200, audit_share=0.5, evaluation_share=0.2))}
+)
+
+
+def is_wrong(number: int) -> bool:
+    """A fifth of the outputs is wrong; those have a low confidence."""
+    return number % 5 == 0
+
+
+def serve(apply_to: Apply) -> None:
+    """Of the wrong outputs a quarter is corrected, of the right ones few are accepted, as is one that is wrong."""
+    made, given = [], []
+    for number in range(N):
+        time_us = START_US + number * SECOND_US
+        made.append(
+            a_prediction_event(
+                number,
+                time_us=time_us,
+                output="4111 1111",
+                input={"image": str(number)},
+                confidence=0.5 if is_wrong(number) else 0.95,
+            )
+        )
+        action = {0: "edit", 5: "accept", 1: "accept"}.get(number % 20)
+        if action:
+            given.append(
+                a_feedback_event(
+                    10_000 + number, prediction=number, action=action, time_us=time_us + SECOND_US
+                )
+            )
+    apply_to(an_arrival([*made, *given]))
+
+
+def audit(db: Database, now_us: int = NOW_US) -> str:
+    """Order a batch of the champion and have all of it labelled, but for one that cannot be read."""
+    batch = draft_batch(db, SETTINGS, MODEL, now_us, new_id)
+    order_batch(db, batch.id, "For the numbers.", now_us, new_id)
+    with db.read() as c:
+        items = read_items(c, batch.id)
+    unreadable = next(item.prediction_id for item in items if item.part == "audit")
+    labels = []
+    for item in items:
+        number = int(item.prediction_id[-4:], 16)
+        label = make_label(number, label="4111 1117" if is_wrong(number) else "4111 1111")
+        if item.prediction_id == unreadable:
+            label = replace(label, label=None, flags=["bad_data"])
+        labels.append(label)
+    assert deliver(db, batch.id, labels, now_us).status == "delivered"
+    return batch.id
+
+
+def read(db: Database, version: str = "1", since_us: int = START_US) -> AuditedError:
+    with db.read() as c:
+        return read_audited_error(c, model=MODEL, version=version, task=TEXT, since_us=since_us)
+
+
+@pytest.fixture
+def served(db: Database, apply_to: Apply) -> Database:
+    serve(apply_to)
+    with db.write() as c:
+        put_release(c, make_release("1"))
+    return db
+
+
+def test_the_audited_error_is_the_truth_where_users_tell_a_part_of_it(served: Database) -> None:
+    batch_id = audit(served)
+    found = read(served)
+    assert found.batch_id == batch_id
+    assert found.edited is not None
+    assert found.silence_is_consent is not None
+    assert found.of_answers is not None
+    assert (found.edited.value, found.silence_is_consent.n) == (0.05, N)
+    # Users corrected one in three of those that they answered.
+    assert found.of_answers.value == pytest.approx(1 / 3)
+    assert found.audited is not None
+    assert found.audited.rate == pytest.approx(0.2, abs=0.05)
+    assert found.audited.low < 0.2 < found.audited.high
+    assert found.audited.high - found.audited.low < 0.3
+    assert (found.audited.n, found.audited.n_answered, found.n_flagged) == (N, N // 20, 1)
+    assert "Taking silence for consent gives 5.0 %" in found.sentence
+    assert "too low" in found.sentence
+    assert "33.3 %" in found.sentence
+
+
+def test_confidences_alone_give_an_estimate_without_an_interval(served: Database, apply_to: Apply) -> None:
+    audit(served)
+    harder = [
+        a_prediction_event(20_000 + place, time_us=NOW_US + place, confidence=0.5 if place % 2 else 0.95)
+        for place in range(100)
+    ]
+    apply_to(an_arrival(harder, partition=1))
+    found = read(served, since_us=NOW_US).label_free
+    assert found is not None
+    assert (found.n, found.low, found.high) == (100, None, None)
+    assert found.value == pytest.approx(0.5, abs=0.06)
+
+
+def test_what_came_after_the_batch_and_what_was_ordered_before_it_is_not_spoken_for(
+    served: Database, apply_to: Apply
+) -> None:
+    audit(served)
+    second = audit(served, NOW_US + MINUTE_US)
+    found = read(served)
+    assert found.batch_id == second
+    assert found.audited is not None
+    assert found.audited.n == N - 200
+
+
+def test_without_a_batch_of_the_version_nothing_was_audited(served: Database) -> None:
+    assert "nothing was audited" in read(served).sentence
+    audit(served)
+    assert "nothing was audited" in read(served, version="2").sentence
+    assert read(served, version="2").audited is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "inclusion", "said"),
+    [
+        (
+            {"version": "1", "since_us": 1, "until_us": 2, "n_predictions": 9},
+            None,
+            "is not known, so they stand",
+        ),
+        ({"version": "1"}, 0.1, "its policy has no since_us, until_us, n_predictions"),
+    ],
+)
+def test_where_probabilities_are_not_known_that_is_said_instead_of_a_number(
+    served: Database, policy: dict[str, object], inclusion: float | None, said: str
+) -> None:
+    with served.write() as c:
+        items = [make_item(number, part="audit", inclusion=inclusion) for number in range(5)]
+        create_batch(c, make_batch(policy=policy), items)
+        set_status(c, number_id(1), "ordered", "Go.", NOW_US)
+        put_labels(c, number_id(1), [make_label(number, label="4111 1111") for number in range(5)])
+        set_status(c, number_id(1), "delivered", "Done.", NOW_US)
+    found = read(served)
+    assert said in found.sentence
+    assert (found.audited, found.silence_is_consent) == (None, None)
