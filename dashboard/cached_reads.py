@@ -33,6 +33,7 @@ import storage.windows
 from errata.errors import Stop
 from errata.identity import new_id
 from errata.settings import Model, Settings, find_settings, load_settings
+from quality.drift import DetectorState
 from quality.maturity import Delays
 from quality.requirements import list_requirements
 from storage.database import Database, current_revision, open_database
@@ -226,6 +227,14 @@ def read_signals(model: str, limit: int = 1000) -> list[Signal]:
     """Signals of a model, the newest first."""
     with database().read() as c:
         return storage.signals.read_signals(c, model=model, limit=limit)
+
+
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def read_detector_states(model: str, version: str) -> dict[str, DetectorState]:
+    """Where the detectors of a version stand, by slice."""
+    with database().read() as c:
+        stored = storage.signals.read_detector_states(c, model, version)
+    return {name: DetectorState.from_json(each.state) for name, each in stored.items()}
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)

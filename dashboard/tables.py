@@ -24,6 +24,7 @@ from dashboard.wording import (
     short_id,
     span,
     tell_delivery,
+    with_local_times,
 )
 from errata.settings import Channel
 from quality import histogram
@@ -31,6 +32,7 @@ from quality.distances import PPM
 from quality.intervals import rate_interval, rate_intervals
 from quality.rates import Latency, Number, Numbers, summarise
 from quality.requirements import MATURE, Checked, Requirement, Unit
+from quality.standing import Standing
 from quality.windows import MINUTE_US
 from storage.audits import AuditedError
 from storage.ledger import PartitionIntake
@@ -223,6 +225,22 @@ def slice_table(windows: Sequence[Window]) -> pd.DataFrame:
             "Served p50, ms": [milliseconds(row.served, 0.5) for row in rows],
             "Served p95, ms": [milliseconds(row.served, 0.95) for row in rows],
         }
+    )
+
+
+def standing_table(standings: Sequence[Standing], zone: ZoneInfo, now_us: int) -> pd.DataFrame:
+    """Where slices stand, one a row, in the order in which they are given."""
+    return pd.DataFrame(
+        [
+            {
+                "Slice": each.slice,
+                "Predictions": number(each.n),
+                "Corrected": f"{percent(each.k / each.n)}, {percent_range((each.low, each.high))}",
+                "Surely worse": "yes" if each.is_worse else "",
+                "Detector": with_local_times(each.said, zone, now_us),
+            }
+            for each in standings
+        ]
     )
 
 

@@ -90,6 +90,8 @@ class DetectorState:
     stage_allowed: float = 0.0
     #: The evidence of the latest alarm, as a logarithm.
     alarm_log_evidence: float | None = None
+    #: The evidence that alarms, as a logarithm, as it was in the latest step.
+    log_level: float | None = None
     #: What was told last about the alarm: the rule that decided. Empty until something was.
     told: str = ""
     #: Of the whole alone: predictions and corrections by hour of the week, since when; and once four weeks are
@@ -212,6 +214,7 @@ _ARRAYS: Final[dict[str, tuple[Any, float | None]]] = {
     "stage_k": (np.int64, None),
     "stage_allowed": (np.float64, None),
     "alarm_log_evidence": (np.float64, np.nan),
+    "log_level": (np.float64, np.nan),
 }
 
 
@@ -264,6 +267,7 @@ class _Rows:
             return []
         rows["n"][at] += n
         rows["k"][at] += k
+        rows["log_level"][at] = math.log(level)
         allowed = rows["ceiling"][at] * self._factors(at, step.start_us, detector)
         self._move_change(at, n, k, allowed, step.start_us)
         rows["log_r"][at] = add_counts(rows["log_r"][at], n, k, allowed)

@@ -19,14 +19,16 @@ from dashboard.wording import (
     shorten,
     without_markdown,
 )
-from errata.settings import Model, Settings
+from errata.settings import Detector, Model, Settings
 from quality.requirements import list_requirements
+from quality.standing import stand
 from quality.windows import MINUTE_US
 from storage.records import Run, Scorecard
 
 HOUR_US = 3600 * 1_000_000
 DAY_US = 24 * HOUR_US
 CASES_SHOWN = 1
+SLICES_SHOWN = 8
 QUOTES_SHOWN = 5
 #: Of so many of the latest comments, those that say the same are counted together.
 QUOTES_READ = 200
@@ -55,6 +57,7 @@ def show() -> None:
     sums = reads.sum_versions(model, since_us, until_us)
     _show_square(model, version, sums.get(version), since_us, settings)
     _show_audited(model, version, since_us, settings)
+    _show_slices(model, version, since_us, until_us, settings)
     st.subheader("Versions side by side", anchor=False)
     shown = [name for name in versions if name in sums][: tables.VERSIONS_SHOWN]
     frame.show_table(
@@ -208,6 +211,31 @@ def _show_square(
 
 
 @frame.guarded
+def _show_slices(model: str, version: str, since_us: int, until_us: int, settings: Settings) -> None:
+    """Which slices are surely worse than the whole, and how near each detector is to an alarm."""
+    counts = {
+        window.slice: (window.n, window.n_edit + window.n_reject)
+        for window in reads.sum_windows(model, since_us, until_us)
+        if window.version == version
+    }
+    detector = settings.models[model].detector if model in settings.models else Detector()
+    standings = stand(counts, reads.read_detector_states(model, version), detector)
+    if not standings:
+        return
+    st.subheader("Slices", anchor=False)
+    worse = [f"{each.slice} ({percent(each.k / each.n)})" for each in standings if each.is_worse]
+    if worse:
+        frame.show_text(f"Surely corrected more often than the whole: {', '.join(worse[:SLICES_SHOWN])}.")
+    else:
+        frame.show_text("No slice is surely corrected more often than the whole.")
+    zone, now_us = reads.time_zone(settings), reads.now_us()
+    frame.show_table(tables.standing_table(standings[:SLICES_SHOWN], zone, now_us))
+    if len(standings) > SLICES_SHOWN:
+        frame.show_caption(
+            f"The {SLICES_SHOWN} of {len(standings):,} to look at first; errata report --slices has all."
+        )
+
+
 def _show_sheet(model: str, settings: Settings) -> None:
     """What is asked of the model, and whether the champion has shown it in the last hour and day."""
     sheets = reads.read_sheets(model, (HOUR_US, DAY_US))

@@ -25,6 +25,10 @@ def report(
     check: Annotated[
         bool, typer.Option("--check", help="Exit with 1 if a requirement is not met in the last hour or day.")
     ] = False,
+    slices: Annotated[
+        bool,
+        typer.Option("--slices", help="Instead: which slices are surely worse, and where detectors stand."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Online numbers per version and slice, and the requirement sheet of each champion.
@@ -35,10 +39,20 @@ def report(
     Example: errata report --model card-reader --minutes 60 --check
     """
     from errata.command.reporting import print_report, read_report, report_json
+    from errata.command.slices import print_standings, read_standings
 
     session = session_of(context)
     if model is not None:
         find_model(session.settings, model)
+    if slices and check:
+        raise typer.BadParameter("--check looks at requirements: ask without --slices")
+    if slices:
+        with session.database() as database:
+            rows = read_standings(
+                database, session.settings, model=model, now_us=now_us(), span_us=minutes * 60_000_000
+            )
+        (print_json if as_json else print_standings)(rows)
+        return
     with session.database() as database:
         found = read_report(
             database, session.settings, model=model, now_us=now_us(), span_us=minutes * 60_000_000

@@ -10,7 +10,9 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import dashboard
+from quality.drift import DetectorState
 from storage.database import open_database
+from storage.signals import StoredState, put_detector_states
 from storage.voc import read_voc
 from tests.dashboard.seeded import KOREAN, MODEL, VOCS, XSS, Seeded, add_audit, add_voc, seed, seed_empty
 
@@ -158,6 +160,18 @@ def plain(table) -> dict[str, list[str]]:
     """The cells of a table by column, as a reader sees them."""
     shown = table.map(lambda cell: str(cell).replace("\\", "").replace("\u00a0", " "))
     return {str(name).replace("\\", ""): column.tolist() for name, column in shown.items()}
+
+
+def test_quality_says_where_each_slice_stands(tmp_path, show_database):
+    seeded = seed(f"sqlite:///{tmp_path / 'slices.db'}", time.time_ns() // 1000)
+    known = DetectorState(reference_n=2000, ceiling=0.06, stage="alarmed", stage_us=1_795_415_400_000_000)
+    with open_database(seeded.url).write() as c:
+        put_detector_states(c, MODEL, "2", {"all": StoredState(known.to_json(), 1)}, now_us=1)
+    show_database(seeded.url)
+    text = said(open_screen("quality", model=MODEL))
+    assert "more often than the whole" in text
+    assert "Alarmed since" in text
+    assert "Not watched." in text
 
 
 def test_quality_of_the_version_before_can_be_linked_to(seeded: Seeded, show_database):

@@ -8,7 +8,9 @@ from kafka import KafkaConsumer
 
 from errata.topics import FEEDBACK, PREDICTIONS
 from errata.wire import encode_event
+from quality.drift import DetectorState
 from storage.intake import apply
+from storage.signals import StoredState, put_detector_states
 from storage.tables import windows
 from tests.builders import a_feedback_event, a_prediction_event, an_arrival
 from tests.dashboard.seeded import MODEL, MODELS
@@ -116,6 +118,25 @@ def test_the_table_has_the_same_numbers(errata, seeded):
         assert f"{row['n']:,}" in table
         assert f"{row['edit_rate']['value']:.1%}" in table
         assert f"{row['served_us']['p99']['value'] / 1000:.1f}" in table
+
+
+def test_the_slices_of_champions_say_where_they_stand(errata, seeded, database):
+    known = DetectorState(reference_n=2000, ceiling=0.06, log_r=(9.0, 9.0, 9.0), log_level=10.0)
+    with database.write() as c:
+        put_detector_states(c, MODEL, "2", {"all": StoredState(known.to_json(), 1)}, now_us=1)
+    rows = errata("report", "--slices", "--model", MODEL, "--json").json()
+    assert (rows[0]["slice"], rows[0]["version"]) == ("all", "2")
+    assert rows[0]["said"] == "Calm: 36.8% of the evidence that alarms; up to 6.0% are allowed."
+    assert {row["said"] for row in rows[1:]} == {"Not watched."}
+    table = errata("report", "--slices", "--model", MODEL).out
+    assert "36.8% of the evidence that alarms" in table
+    assert all(row["slice"] in table and f"{row['n']:,}" in table for row in rows)
+
+
+def test_slices_have_no_requirements_to_check(errata, seeded):
+    answer = errata("report", "--slices", "--check")
+    assert answer.code == 2
+    assert "ask without --slices" in answer.err
 
 
 def test_a_table_shows_what_a_service_sent_as_it_is(errata, seeded, database, apply_to):

@@ -1,0 +1,119 @@
+"""Where the slices of a version stand: which are surely worse than the whole, and how near each is to an alarm."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from errata.settings import Detector
+from errata.wire import format_time
+from quality.drift import STAGES, DetectorState, Stage
+from quality.evidence import HIGHEST_RATE
+from quality.intervals import rate_interval, rate_intervals
+from quality.search import worst
+from quality.windows import ALL
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A slice: `k` of `n` predictions corrected and the interval of the rate; what its detector says, in a sentence."""
+
+    slice: str
+    n: int
+    k: int
+    low: float
+    high: float
+    #: Surely worse than the whole: of the slices of which that is said, one in twenty is wrong on average.
+    is_worse: bool
+    stage: Stage
+    #: The evidence as a share of that which alarms; 0 where nothing is known.
+    evidence_share: float
+    said: str
+
+
+def stand(
+    counts: Mapping[str, tuple[int, int]], states: Mapping[str, DetectorState], detector: Detector
+) -> list[Standing]:
+    """Say of the whole, and of each slice in `counts` (predictions, corrections), where it stands.
+
+    The whole comes first, then slices that are surely worse, the surest first; then those whose detectors are
+    nearest to an alarm.
+    """
+    names = [name for name, (n, _) in counts.items() if n and name != ALL]
+    worse = find_worse(counts)
+    low, high = rate_intervals(
+        np.array([counts[name][0] for name in names], dtype=np.int64),
+        np.array([counts[name][1] for name in names], dtype=np.int64),
+    )
+    found = [
+        _stand_one(name, *counts[name], bounds, name in worse, states.get(name), detector)
+        for name, bounds in zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True)
+    ]
+    found.sort(
+        key=lambda each: (
+            worse.index(each.slice) if each.is_worse else len(worse),
+            -STAGES.index(each.stage),
+            -each.evidence_share,
+            -each.n,
+            each.slice,
+        )
+    )
+    n, k = counts.get(ALL, (0, 0))
+    whole = [_stand_one(ALL, n, k, rate_interval(n, k), False, states.get(ALL), detector)] if n else []
+    return [*whole, *found]
+
+
+def find_worse(counts: Mapping[str, tuple[int, int]]) -> list[str]:
+    """The slices that are surely corrected more often than the whole, the surest first, however many there are."""
+    names = sorted(name for name, (n, _) in counts.items() if n and name != ALL)
+    n, k = counts.get(ALL, (0, 0))
+    if not names or not n:
+        return []
+    # The rate of the whole is not known exactly either.
+    allowed = np.full(len(names), rate_interval(n, k)[1])
+    found = worst([counts[name][0] for name in names], [counts[name][1] for name in names], allowed)
+    return [names[place] for place in found.tolist()]
+
+
+def describe_detector(state: DetectorState | None, detector: Detector) -> str:
+    """Where a detector stands, in a sentence."""
+    if state is None:
+        return "Not watched."
+    if state.ceiling is None:
+        needed = max(detector.reference_predictions, 1)
+        return f"Learns what is usual: {state.reference_n:,} of {needed:,} matured predictions."
+    if state.ceiling >= HIGHEST_RATE:
+        return f"Up to {state.ceiling:.1%} are usual: a rise could not be told."
+    since = f" since {format_time(state.stage_us)}" if state.stage_us is not None else ""
+    allowed = f"up to {state.ceiling:.1%} are allowed"
+    if state.stage == "alarmed":
+        return f"Alarmed{since}; calm again when the rate is surely below the {state.ceiling:.1%} allowed."
+    share = f"{_share(state):.1%} of the evidence that alarms"
+    return f"Warned{since}: {share}; {allowed}." if state.stage == "warned" else f"Calm: {share}; {allowed}."
+
+
+def _stand_one(
+    name: str,
+    n: int,
+    k: int,
+    bounds: tuple[float, float],
+    is_worse: bool,
+    state: DetectorState | None,
+    detector: Detector,
+) -> Standing:
+    return Standing(
+        slice=name,
+        n=n,
+        k=k,
+        low=bounds[0],
+        high=bounds[1],
+        is_worse=is_worse,
+        stage=state.stage if state else "calm",
+        evidence_share=_share(state) if state else 0.0,
+        said=describe_detector(state, detector),
+    )
+
+
+def _share(state: DetectorState) -> float:
+    return math.exp(state.log_evidence - state.log_level) if state.log_level is not None else 0.0
