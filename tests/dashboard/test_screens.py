@@ -153,7 +153,8 @@ def test_quality_says_that_nothing_was_audited_or_what_the_audits_found(tmp_path
     assert table["What it takes for granted"][-1] == "assumes that the model has not changed"
     assert re.fullmatch(r"\d+, 3\d audited", table["n"][3])
     assert "Taking silence for consent gives" in said(test)
-    assert re.search(r"which may be chance.*: 3\d audits of predictions that nobody corrected", said(test))
+    # Which predictions are audited differs from run to run, and so does whether the bias may be chance.
+    assert re.search(r": 3\d audits of predictions that nobody corrected", said(test))
 
 
 def plain(table) -> dict[str, list[str]]:
