@@ -21,9 +21,15 @@ def make_app():
     def make(**settings):
         metrics, progress = Metrics(), Progress()
         storing = Storing(
-            lambda _: None, lambda _: {}, lambda _: {}, drain_seconds=1.0, metrics=metrics, progress=progress
+            lambda _: False,
+            lambda _: {},
+            list,
+            lambda _: {},
+            drain_seconds=1.0,
+            metrics=metrics,
+            progress=progress,
         )
-        return create_app(Settings(**settings), storing, metrics, progress)
+        return create_app(Settings(**settings), storing, metrics, progress, Progress())
 
     yield make
     loop.close()
