@@ -15,10 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from quality.evidence import ALTERNATIVES, HIGHEST_RATE
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from quality.evidence import ALTERNATIVES, HIGHEST_RATE, FloatArray, IntArray
 
 #: Bets on the place of a value among the past: that values rise or fall, and that they spread or gather.
 TILTS = (-0.9, -0.5, -0.2, 0.2, 0.5, 0.9)

@@ -14,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
+from quality.windows import DAY_US, HOUR_US
+
 FloatArray = npt.NDArray[np.float64]
 _Test = Callable[[float], bool]
 
-HOUR_US = 3_600_000_000
 #: The fixed ages at which outcomes are read, besides the attribution window.
-HORIZONS_US = (HOUR_US, 6 * HOUR_US, 24 * HOUR_US)
+HORIZONS_US = (HOUR_US, 6 * HOUR_US, DAY_US)
 #: An attribution window holds this share of the corrections, and is neither shorter nor longer than these.
 WINDOW_SHARE = 0.98
-SHORTEST_WINDOW_US, LONGEST_WINDOW_US = 24 * HOUR_US, 30 * 24 * HOUR_US
+SHORTEST_WINDOW_US, LONGEST_WINDOW_US = DAY_US, 30 * DAY_US
 
 #: Ages at which the distribution is kept: 0, then a second to 30 days, each a tenth longer than the one before.
 AGES_US = np.concatenate([[0], np.round(1_000_000 * 1.1 ** np.arange(155)), [LONGEST_WINDOW_US]]).astype(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from quality.evidence import ALTERNATIVES, HIGHEST_RATE
+from quality.evidence import log_mean, log_ratios
 
 
 def flagged(log_evidence: npt.ArrayLike, alpha: float) -> npt.NDArray[np.int64]:
@@ -30,14 +30,8 @@ def log_e_values(n: npt.ArrayLike, k: npt.ArrayLike, rate: npt.ArrayLike) -> npt
 
     A mixture over the multiples of quality/evidence.py, each a likelihood ratio with mean 1 or less.
     """
-    n, k, null = (np.asarray(each, dtype=np.float64) for each in (n, k, rate))
-    null = np.clip(null, 1e-9, HIGHEST_RATE)
-    rates = np.minimum(null[:, None] * np.asarray(ALTERNATIVES), HIGHEST_RATE)
-    ratios = k[:, None] * np.log(rates / null[:, None]) + (n - k)[:, None] * (
-        np.log1p(-rates) - np.log1p(-null[:, None])
-    )
-    e_values: npt.NDArray[np.float64] = np.logaddexp.reduce(ratios, axis=1) - math.log(len(ALTERNATIVES))
-    return e_values
+    ratios, _ = log_ratios(n, k, np.maximum(rate, 1e-9))
+    return log_mean(ratios)
 
 
 def worst(

@@ -6,7 +6,8 @@ from typing import Final
 import numpy as np
 from scipy.stats import beta
 
-HOUR_US: Final = 3_600_000_000
+from quality.windows import HOUR_US
+
 HOURS: Final = 168
 #: So much time is needed before hours of the week can be told apart: each of them four times.
 LEAST_US: Final = 4 * HOURS * HOUR_US

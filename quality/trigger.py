@@ -12,14 +12,13 @@ from typing import Final, Literal
 from errata.settings import Trigger
 from errata.wire import format_time
 from quality.intervals import rate_interval
+from quality.windows import DAY_US, HOUR_US, WEEK_US
 
 #: A rule that speaks against a run.
 Rule = Literal[
     "run_open", "cooldown", "budget", "whole", "corrections", "predictions", "subjects", "duration", "bound"
 ]
 
-DAY_US: Final = 86_400_000_000
-WEEK_US: Final = 7 * DAY_US
 #: The cooldown is doubled at most this often: to 16 days from one.
 MOST_DOUBLINGS: Final = 4
 
@@ -70,7 +69,7 @@ def why_not_now(runs: Sequence[PastRun], trigger: Trigger, now_us: int) -> Suppr
         return Suppression(
             "cooldown",
             f"The last run was decided at {format_time(decided_us)}, "
-            f"less than {pause_us / 3_600_000_000:g} hours ago{doubled}.",
+            f"less than {pause_us / HOUR_US:g} hours ago{doubled}.",
         )
     lately = sum(run.automatic and run.opened_us > now_us - WEEK_US for run in runs)
     if lately >= trigger.runs_per_week:

@@ -20,6 +20,9 @@ from quality.outcomes import FeedbackFact
 IntArray = npt.NDArray[np.int64]
 
 MINUTE_US = 60_000_000
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
+WEEK_US = 7 * DAY_US
 #: The slice that every prediction is in.
 ALL: Final = "all"
 

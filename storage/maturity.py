@@ -10,23 +10,22 @@ import numpy as np
 from sqlalchemy import Connection, case, func, select
 
 from quality.intervals import rate_interval
-from quality.maturity import HORIZONS_US, HOUR_US, LONGEST_WINDOW_US, Delays, exposed_rate, learn_delays
+from quality.maturity import HORIZONS_US, LONGEST_WINDOW_US, Delays, exposed_rate, learn_delays
 from quality.rates import Number
-from quality.windows import MINUTE_US
+from quality.windows import DAY_US, HOUR_US, MINUTE_US, WEEK_US
 from storage.insertion import in_span
 from storage.slices import ALL
 from storage.tables import outcomes, predictions, windows
 
-_DAY_US: Final = 24 * HOUR_US
 #: Windows in which delays may be learnt, the longest first; the horizon of the detector is the last.
-_WINDOWS_US: Final = (LONGEST_WINDOW_US, 7 * _DAY_US, *sorted(HORIZONS_US, reverse=True))
+_WINDOWS_US: Final = (LONGEST_WINDOW_US, WEEK_US, *sorted(HORIZONS_US, reverse=True))
 #: So many corrections are enough to learn from; otherwise shorter windows are looked at too.
 _ENOUGH: Final = 200
 #: A cohort is read in so many spans of time, and of each the first so many predictions: what is read is bounded.
 _SPANS: Final = 24
 _PREDICTIONS_PER_SPAN: Final = 1000
 #: Ages older than a day are told apart by the hour.
-_FINE_US: Final = _DAY_US
+_FINE_US: Final = DAY_US
 #: A minute of predictions is spread over so many ages.
 _AGES_PER_MINUTE: Final = 12
 
@@ -175,7 +174,7 @@ def read_newest(c: Connection, *, model: str, version: str, minute_us: int) -> i
 def _read_cohort(c: Connection, model: str, until_us: int, window_us: int) -> list[int]:
     """The delays, up to the window, of the corrections of predictions that were made before `until_us`."""
     p, o = predictions.c, outcomes.c
-    length_us = max(window_us, _DAY_US)
+    length_us = max(window_us, DAY_US)
     edges = [until_us - length_us + length_us * place // _SPANS for place in range(_SPANS + 1)]
     delays: list[int] = []
     for since_us, end_us in itertools.pairwise(edges):

@@ -21,7 +21,6 @@ from storage.tables import slice_values
 
 ALL: Final = windows.ALL
 OTHER: Final = "__other__"
-HOUR_US: Final = 3_600_000_000
 
 #: The tag under which the names of tags are values themselves. No tag has an empty name.
 _NAMES: Final = ""
@@ -66,7 +65,7 @@ def _wanted_values(tags: Mapping[Tagged, Mapping[str, str]]) -> dict[_Group, dic
 
 def hour_of(time_us: int) -> int:
     """The start of the hour that a time lies in."""
-    return time_us - time_us % HOUR_US
+    return time_us - time_us % windows.HOUR_US
 
 
 def _read_known(c: Connection, groups: dict[_Group, dict[str, None]]) -> dict[_Group, set[str]]:

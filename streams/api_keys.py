@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from errata.errors import Unavailable
+from quality.windows import DAY_US
 from storage.records import ApiKey
 
 logger = logging.getLogger(__name__)
 
-_DAY_US: Final = 86_400_000_000
 _ID_BYTES: Final = 6
 _SECRET_BYTES: Final = 32
 _FORM: Final = re.compile(r"errata_([0-9a-f]{12})_([0-9a-f]{64})")
@@ -99,7 +99,7 @@ class KeyRing:
         same = hmac.compare_digest(_hash(secret), key.hash if key else _hash("no such key"))
         if key is None or not same or not _is_good(key, now_us):
             return None
-        self._used_days_us[key.id] = now_us // _DAY_US * _DAY_US
+        self._used_days_us[key.id] = now_us // DAY_US * DAY_US
         return key
 
 

@@ -86,7 +86,9 @@ class _Reader:
                 return self._read_plain(elements)
             except UNREADABLE:
                 pass
-        return [self._read_one(position, raw, is_plain) for position, raw in enumerate(elements)]
+        # Of several, all but one may be quick to read.
+        is_worth_trying = is_plain and len(elements) > 1
+        return [self._read_one(position, raw, is_worth_trying) for position, raw in enumerate(elements)]
 
     def _read_one(self, position: int, raw: bytes, is_plain: bool) -> AnyFact | Refused:
         if is_plain:

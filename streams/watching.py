@@ -12,8 +12,6 @@ from errata.wire import format_time
 from quality.drift import DetectorState, Matured, Notice, follow, reset_for_version
 from quality.evidence import events_per_false_alarm
 from quality.trigger import (
-    DAY_US,
-    WEEK_US,
     Evidence,
     PastRun,
     Suppression,
@@ -21,7 +19,7 @@ from quality.trigger import (
     why_not_enough,
     why_not_now,
 )
-from quality.windows import MINUTE_US
+from quality.windows import DAY_US, MINUTE_US, WEEK_US
 from storage import outbox
 from storage.alerts import News, raise_alert, resolve_alert
 from storage.database import Database, Transaction

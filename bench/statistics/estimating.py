@@ -10,9 +10,8 @@ from quality.audit import audit_probabilities, estimate
 from quality.calibration import calibrate, estimate_wrong
 from quality.evidence import add_counts, add_scores, bets_for, no_evidence, restart
 from quality.intervals import rate_intervals
-from quality.maturity import HOUR_US, fresh_rate, learn_delays
-
-WEEK_US = 168 * HOUR_US
+from quality.maturity import fresh_rate, learn_delays
+from quality.windows import HOUR_US, WEEK_US
 
 
 def run_intervals(seed: int, n_streams: int, n_events: int) -> dict[str, Any]:

@@ -22,11 +22,9 @@ from dashboard.wording import (
 from errata.settings import Detector, Model, Settings
 from quality.requirements import list_requirements
 from quality.standing import stand
-from quality.windows import MINUTE_US
+from quality.windows import DAY_US, HOUR_US, MINUTE_US
 from storage.records import Run, Scorecard
 
-HOUR_US = 3600 * 1_000_000
-DAY_US = 24 * HOUR_US
 CASES_SHOWN = 1
 SLICES_SHOWN = 8
 QUOTES_SHOWN = 5

@@ -22,8 +22,8 @@ from quality.drift import (
     reset_for_version,
 )
 from quality.evidence import HIGHEST_RATE
-from quality.season import HOUR_US, HOURS
-from quality.windows import ALL
+from quality.season import HOURS
+from quality.windows import ALL, HOUR_US
 
 DETECTOR = Detector(reference_predictions=100, events_per_false_alarm=1000.0)
 IOS = "device=ios"

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from quality.maturity import (
     AGES_US,
-    HOUR_US,
     LONGEST_WINDOW_US,
     SHORTEST_WINDOW_US,
     choose_window,
@@ -15,8 +14,7 @@ from quality.maturity import (
     fresh_rate,
     learn_delays,
 )
-
-WEEK_US = 7 * 24 * HOUR_US
+from quality.windows import HOUR_US, WEEK_US
 
 
 def some_delays(rng: np.random.Generator, n: int) -> np.ndarray:

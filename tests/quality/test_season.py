@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quality.evidence import add_counts, no_evidence, restart
-from quality.season import HOUR_US, HOURS, hour_of_week, learn_season
+from quality.season import HOURS, hour_of_week, learn_season
+from quality.windows import HOUR_US
 
 
 def test_hours_of_the_week_come_again() -> None:

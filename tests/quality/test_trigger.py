@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from errata.settings import Trigger
 from quality.trigger import (
-    DAY_US,
     MOST_DOUBLINGS,
     WEEK_US,
     Evidence,
@@ -18,8 +17,8 @@ from quality.trigger import (
     why_not_enough,
     why_not_now,
 )
+from quality.windows import DAY_US, HOUR_US
 
-HOUR_US = 3_600_000_000
 NOW_US = 1_795_415_400_000_000
 TRIGGER = Trigger()
 ENOUGH = Evidence(n=500, k=60, n_subjects=40, since_us=NOW_US - 3 * HOUR_US, until_us=NOW_US, allowed=0.06)

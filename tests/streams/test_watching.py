@@ -11,7 +11,7 @@ import pytest
 from errata.settings import Detector, Model, Settings, Task, Training, Trigger
 from errata.topics import DRIFT_NOTICED
 from quality.drift import DetectorState, Matured
-from quality.trigger import DAY_US
+from quality.windows import DAY_US
 from storage.alerts import list_alerts, list_open
 from storage.database import Database
 from storage.errors import Conflict
