@@ -42,9 +42,8 @@ class Proxy:
         self._call(self._set_passing(True))
 
     def close(self) -> None:
-        """Abort everything and listen no longer."""
-        self._server.close()
-        self.reset()
+        """Abort everything, also what is being connected, and listen no longer."""
+        self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -71,6 +70,15 @@ class Proxy:
                 with suppress(OSError):  # Closed already.
                     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
             writer.transport.abort()
+
+    async def _end(self) -> None:
+        await self._set_passing(True)
+        # asyncio forgets a connection that is being accepted, or whose other side is being made, when the server or
+        # the loop ends: both end at a moment that has none.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await self._reset()
+            await asyncio.wait(others, timeout=0.01)
+        self._server.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
