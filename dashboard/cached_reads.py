@@ -165,7 +165,7 @@ def sum_versions(model: str, since_us: int, until_us: int) -> dict[str, VersionS
 @st.cache_data(ttl=SLOW_SECONDS, max_entries=_ENTRIES, show_spinner=False)
 def read_delays(model: str) -> Delays | None:
     """When corrections of a model come after their predictions; None as long as that is not known."""
-    horizon_us = round(_model(model).detector.horizon_seconds * 1_000_000)
+    horizon_us = _model(model).detector.horizons_us[0]
     with database().read() as c:
         return storage.maturity.read_delays(c, model=model, now_us=now_us(), horizon_us=horizon_us)
 
@@ -230,11 +230,10 @@ def read_signals(model: str, limit: int = 1000) -> list[Signal]:
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
-def read_detector_states(model: str, version: str) -> dict[str, DetectorState]:
-    """Where the detectors of a version stand, by slice."""
+def read_horizons(model: str, version: str) -> dict[int, dict[str, DetectorState]]:
+    """Where the detectors of a version stand, by horizon and slice."""
     with database().read() as c:
-        stored = storage.signals.read_detector_states(c, model, version)
-    return {name: DetectorState.from_json(each.state) for name, each in stored.items()}
+        return storage.signals.read_horizons(c, model, version, _model(model).detector.horizons_us)
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)

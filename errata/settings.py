@@ -62,13 +62,16 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class Detector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When the correction rate counts as drifted (quality/drift.py)."""
 
-    #: The age at which a prediction's outcome is read. Short horizons see drift soonest.
-    horizon_seconds: float = 3600.0
+    #: The ages at which a prediction's outcome is read, each by a detector of its own, the shortest first. Short
+    #: horizons see drift soonest, long ones see what users correct late.
+    horizons_seconds: tuple[float, ...] = (3600.0, 21_600.0, 86_400.0, 604_800.0)
     #: Matured predictions of a version that set its reference rate before detection starts.
     reference_predictions: int = 2000
-    #: One false alarm is expected in this many predictions of a slice, and so many of all slices of a tag together.
+    #: One false alarm is expected in this many predictions of a slice, and so many of all slices of a tag together;
+    #: horizons share it.
     events_per_false_alarm: float = 1_000_000.0
-    #: False alarms allowed in a week, over all slices: sets the above from the traffic of the last seven days.
+    #: False alarms allowed in a week, over all slices and horizons: sets the above from the traffic of the last seven
+    #: days.
     false_alarms_per_week: float | None = None
     #: A rate up to (1 + tolerance) x the reference ceiling is no drift.
     tolerance: float = 0.0
@@ -76,6 +79,11 @@ class Detector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ceiling_rate: float | None = None
     #: Slices that are watched beside the whole, at most; those that come first.
     slices: int = 200
+
+    @property
+    def horizons_us(self) -> tuple[int, ...]:
+        """The horizons in microseconds."""
+        return tuple(round(seconds * 1_000_000) for seconds in self.horizons_seconds)
 
 
 class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -538,7 +546,7 @@ def _check_retention(settings: Settings) -> None:
         looks_back: dict[str, float] = {"the pairing of what missed each other": 2 * DAY_SECONDS}
         for name, model in settings.models.items():
             looks_back[f"models.{name}.mining.lookback_seconds"] = model.mining.lookback_seconds
-            looks_back[f"models.{name}.detector.horizon_seconds"] = model.detector.horizon_seconds
+            looks_back[f"models.{name}.detector.horizons_seconds"] = max(model.detector.horizons_seconds)
         what = max(looks_back, key=lambda each: looks_back[each])
         if kept.predictions_days * DAY_SECONDS <= looks_back[what]:
             raise SettingsError(
@@ -562,8 +570,11 @@ def _check_detector(name: str, model: Model) -> None:
         raise SettingsError(f"{name}.detector.false_alarms_per_week must be more than 0")
     if detector.ceiling_rate is not None and not 0 < detector.ceiling_rate < 1:
         raise SettingsError(f"{name}.detector.ceiling_rate must be a share between 0 and 1")
-    if detector.horizon_seconds <= 0:
-        raise SettingsError(f"{name}.detector.horizon_seconds must be more than 0")
+    ages = detector.horizons_seconds
+    if not ages or not all(0 < each < math.inf for each in ages) or list(ages) != sorted(set(ages)):
+        raise SettingsError(
+            f"{name}.detector.horizons_seconds must be one or more ages above 0, the shortest first: [3600, 86400]"
+        )
     if not 0 < trigger.warning_share <= 1:
         raise SettingsError(f"{name}.trigger.warning_share must be more than 0 and at most 1")
 

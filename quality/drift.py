@@ -92,8 +92,13 @@ class DetectorState:
     alarm_log_evidence: float | None = None
     #: The evidence that alarms, as a logarithm, as it was in the latest step.
     log_level: float | None = None
-    #: What was told last about the alarm: the rule that decided. Empty until something was.
+    #: The predictions that the latest alarm is about: since its change, and until it ended; None while it lasts.
+    alarm_since_us: int | None = None
+    alarm_until_us: int | None = None
+    #: What was told last about the latest alarm: the rule that decided. Empty until something was.
     told: str = ""
+    #: Whether the latest alarm has opened a run.
+    opened: bool = False
     #: Of the whole alone: predictions and corrections by hour of the week, since when; and once four weeks are
     #: there, how many times the flat ceiling each hour is allowed.
     hours_since_us: int | None = None
@@ -214,6 +219,8 @@ _ARRAYS: Final[dict[str, tuple[Any, float | None]]] = {
     "stage_k": (np.int64, None),
     "stage_allowed": (np.float64, None),
     "alarm_log_evidence": (np.float64, np.nan),
+    "alarm_since_us": (np.int64, -1),
+    "alarm_until_us": (np.int64, -1),
     "log_level": (np.float64, np.nan),
 }
 
@@ -231,6 +238,7 @@ class _Rows:
         }
         self._stage: list[Stage] = [each.stage for each in self._states]
         self._told = [each.told for each in self._states]
+        self._opened = [each.opened for each in self._states]
         whole = states.get(ALL, DetectorState())
         self._season = whole.season
         self._hours_since_us = whole.hours_since_us
@@ -377,7 +385,15 @@ class _Rows:
         self._stage[place] = stage
         rows["stage_us"][place] = -1 if stage == "calm" else time_us
         notice = Notice(self._names[place], stage, state, log_evidence, before, time_us)
-        self._told[place] = ""
+        if stage == "alarmed":
+            change = state.change
+            since_us = change.since_us if change is not None else None
+            rows["alarm_since_us"][place] = -1 if since_us is None else since_us
+            rows["alarm_until_us"][place] = -1
+            self._told[place] = ""
+            self._opened[place] = False
+        elif before == "alarmed":
+            rows["alarm_until_us"][place] = time_us
         if stage == "calm":
             rows["alarm_log_evidence"][place] = np.nan
             rows["gain"][place] = 0.0
@@ -389,7 +405,13 @@ class _Rows:
         values = {
             name: _emptied(self._arrays[name][place].tolist(), none) for name, (_, none) in _ARRAYS.items()
         }
-        state = replace(self._states[place], **values, stage=self._stage[place], told=self._told[place])
+        state = replace(
+            self._states[place],
+            **values,
+            stage=self._stage[place],
+            told=self._told[place],
+            opened=self._opened[place],
+        )
         if self._names[place] != ALL:
             return state
         if self._season:

@@ -10,6 +10,7 @@ from errata.settings import Detector
 from errata.wire import format_time
 from quality.drift import STAGES, DetectorState, Stage
 from quality.evidence import HIGHEST_RATE
+from quality.horizons import name_horizon, say_horizon
 from quality.intervals import rate_interval, rate_intervals
 from quality.search import worst
 from quality.windows import ALL
@@ -30,12 +31,18 @@ class Standing:
     #: The evidence as a share of that which alarms; 0 where nothing is known.
     evidence_share: float
     said: str
+    #: Of several detectors that which is nearest to an alarm: the name of its horizon; None where none watches.
+    detector: str | None
 
 
 def stand(
-    counts: Mapping[str, tuple[int, int]], states: Mapping[str, DetectorState], detector: Detector
+    counts: Mapping[str, tuple[int, int]],
+    states: Mapping[int, Mapping[str, DetectorState]],
+    detector: Detector,
 ) -> list[Standing]:
     """Say of the whole, and of each slice in `counts` (predictions, corrections), where it stands.
+
+    `states` are by horizon and slice; of each slice that which is nearest to an alarm is told.
 
     The whole comes first, then slices that are surely worse, the surest first; then those whose detectors are
     nearest to an alarm.
@@ -47,7 +54,7 @@ def stand(
         np.array([counts[name][1] for name in names], dtype=np.int64),
     )
     found = [
-        _stand_one(name, *counts[name], bounds, name in worse, states.get(name), detector)
+        _stand_one(name, *counts[name], bounds, name in worse, _nearest(states, name), detector)
         for name, bounds in zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True)
     ]
     found.sort(
@@ -60,7 +67,7 @@ def stand(
         )
     )
     n, k = counts.get(ALL, (0, 0))
-    whole = [_stand_one(ALL, n, k, rate_interval(n, k), False, states.get(ALL), detector)] if n else []
+    whole = [_stand_one(ALL, n, k, rate_interval(n, k), False, _nearest(states, ALL), detector)] if n else []
     return [*whole, *found]
 
 
@@ -99,9 +106,13 @@ def _stand_one(
     k: int,
     bounds: tuple[float, float],
     is_worse: bool,
-    state: DetectorState | None,
+    nearest: tuple[int, DetectorState] | None,
     detector: Detector,
 ) -> Standing:
+    horizon_us, state = nearest or (None, None)
+    said = describe_detector(state, detector)
+    if horizon_us is not None and len(detector.horizons_seconds) > 1:
+        said = f"By corrections within {say_horizon(horizon_us)}: {said[0].lower()}{said[1:]}"
     return Standing(
         slice=name,
         n=n,
@@ -111,7 +122,20 @@ def _stand_one(
         is_worse=is_worse,
         stage=state.stage if state else "calm",
         evidence_share=_share(state) if state else 0.0,
-        said=describe_detector(state, detector),
+        said=said,
+        detector=name_horizon(horizon_us) if horizon_us is not None else None,
+    )
+
+
+def _nearest(
+    states: Mapping[int, Mapping[str, DetectorState]], name: str
+) -> tuple[int, DetectorState] | None:
+    """The detector of a slice that is nearest to an alarm, with its horizon; the shortest of those as near."""
+    watching = [(horizon_us, by_slice[name]) for horizon_us, by_slice in states.items() if name in by_slice]
+    return max(
+        watching,
+        key=lambda each: (STAGES.index(each[1].stage), _share(each[1]), each[1].ceiling is not None),
+        default=None,
     )
 
 

@@ -16,7 +16,16 @@ from quality.windows import DAY_US, HOUR_US, WEEK_US
 
 #: A rule that speaks against a run.
 Rule = Literal[
-    "run_open", "cooldown", "budget", "whole", "corrections", "predictions", "subjects", "duration", "bound"
+    "horizon",
+    "run_open",
+    "cooldown",
+    "budget",
+    "whole",
+    "corrections",
+    "predictions",
+    "subjects",
+    "duration",
+    "bound",
 ]
 
 #: The cooldown is doubled at most this often: to 16 days from one.

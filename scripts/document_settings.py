@@ -83,7 +83,7 @@ def _show_type(hint: Any) -> str:
         return names[hint]
     if get_origin(hint) is UnionType:
         return _show_type(next(each for each in get_args(hint) if each is not NoneType))
-    if get_origin(hint) is list:
+    if get_origin(hint) in (list, tuple):
         return f"list of {_show_type(get_args(hint)[0])}"
     if get_origin(hint) is dict:
         return "table of tables like this one"
@@ -101,6 +101,8 @@ def _show_default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def _as_toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_as_toml(each) for each in value)}]"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int) and value >= 10_000:

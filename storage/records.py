@@ -118,7 +118,8 @@ class Signal:
     """A detector's alarm, or another occasion for a run, and what was decided about it.
 
     `rule` is what decided: drift, schedule, person, or the rule of quality/trigger.py that spoke against a run.
-    `level` is the evidence that alarms, as `log_evidence` is.
+    `level` is the evidence that alarms, as `log_evidence` is. `detector` is which of several detectors of the slice saw
+    it: the name of its horizon; None where none did.
     """
 
     id: str
@@ -136,6 +137,7 @@ class Signal:
     run_id: str | None
     rule: str = "drift"
     level: float | None = None
+    detector: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

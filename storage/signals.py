@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, select
 
+from quality.drift import DetectorState
+from quality.horizons import name_horizon
 from storage.errors import NotFound
 from storage.insertion import insert_new, put_rows
 from storage.records import Signal
@@ -19,19 +21,36 @@ class StoredState(NamedTuple):
     matured_us: int
 
 
-def read_detector_states(c: Connection, model: str, version: str) -> dict[str, StoredState]:
-    """Where the detectors of a version stand, by slice; empty at its start."""
+def read_detector_states(c: Connection, model: str, version: str) -> dict[str, dict[str, StoredState]]:
+    """Where the detectors of a version stand, by detector and slice; empty at its start."""
+    d = detector_states.c
     rows = c.execute(
-        select(detector_states.c.slice, detector_states.c.state, detector_states.c.matured_us)
-        .where(detector_states.c.model == model)
-        .where(detector_states.c.version == version)
-        .order_by(detector_states.c.slice)
+        select(d.detector, d.slice, d.state, d.matured_us)
+        .where(d.model == model, d.version == version)
+        .order_by(d.detector, d.slice)
     )
-    return {row.slice: StoredState(row.state, row.matured_us) for row in rows}
+    found: dict[str, dict[str, StoredState]] = {}
+    for row in rows:
+        found.setdefault(row.detector, {})[row.slice] = StoredState(row.state, row.matured_us)
+    return found
+
+
+def read_horizons(
+    c: Connection, model: str, version: str, horizons_us: Sequence[int]
+) -> dict[int, dict[str, DetectorState]]:
+    """Where the detectors of each horizon stand, by slice."""
+    stored = read_detector_states(c, model, version)
+    return {
+        horizon_us: {
+            name: DetectorState.from_json(each.state)
+            for name, each in stored.get(name_horizon(horizon_us), {}).items()
+        }
+        for horizon_us in horizons_us
+    }
 
 
 def put_detector_states(
-    c: Connection, model: str, version: str, states: Mapping[str, StoredState], now_us: int
+    c: Connection, model: str, version: str, detector: str, states: Mapping[str, StoredState], now_us: int
 ) -> None:
     """Keep the states of some slices in place of those before."""
     rows = [
@@ -39,6 +58,7 @@ def put_detector_states(
             "model": model,
             "version": version,
             "slice": name,
+            "detector": detector,
             "state": stored.state,
             "matured_us": stored.matured_us,
             "stored_us": now_us,
@@ -48,13 +68,15 @@ def put_detector_states(
     put_rows(c, detector_states, rows)
 
 
-def forget_detector_states(c: Connection, model: str, version: str, slices: Sequence[str]) -> None:
+def forget_detector_states(
+    c: Connection, model: str, version: str, detector: str, slices: Sequence[str]
+) -> None:
     """Forget the states of some slices of a version."""
+    d = detector_states.c
     c.execute(
-        delete(detector_states)
-        .where(detector_states.c.model == model)
-        .where(detector_states.c.version == version)
-        .where(detector_states.c.slice.in_(list(slices)))
+        delete(detector_states).where(
+            d.model == model, d.version == version, d.detector == detector, d.slice.in_(list(slices))
+        )
     )
 
 

@@ -338,6 +338,13 @@ detector_states = Table(
     Column("model", String(128), primary_key=True),
     Column("version", String(128), primary_key=True),
     Column("slice", String(256), primary_key=True),
+    Column(
+        "detector",
+        String(32),
+        primary_key=True,
+        server_default="1h",
+        comment="which of several: the name of its horizon (quality/horizons.py)",
+    ),
     Column("state", Text, nullable=False, comment="JSON (quality/drift.py)"),
     Column("matured_us", BigInteger, nullable=False, comment="predictions up to here are in the state"),
     Column("stored_us", BigInteger, nullable=False),
@@ -367,6 +374,12 @@ signals = Table(
         comment="what decided: drift, schedule, person, or the rule that spoke against a run",
     ),
     Column("level", Float, nullable=True, comment="the evidence that alarms, as log_evidence is"),
+    Column(
+        "detector",
+        String(32),
+        nullable=True,
+        comment="which of several saw it; null where none did, or before there were several",
+    ),
     Index(None, "model", "time_us"),
 )
 

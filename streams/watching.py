@@ -11,6 +11,7 @@ from errata.topics import DRIFT_NOTICED, RETRAIN, RUN_REQUESTED, SIGNALS
 from errata.wire import format_time
 from quality.drift import DetectorState, Matured, Notice, follow, reset_for_version
 from quality.evidence import events_per_false_alarm
+from quality.horizons import is_same_drift, name_horizon, say_horizon, share_level
 from quality.trigger import (
     Evidence,
     PastRun,
@@ -39,8 +40,8 @@ from storage.signals import (
 from storage.slices import ALL
 from storage.windows import count_in_windows
 
-#: Signals by these rules are no news: a run that was due, and a slice of which all predictions have told already.
-_NO_ALERT: Final = ("schedule", "whole")
+#: Signals by these rules are no news: a run that was due, and what the whole or another horizon has told already.
+_NO_ALERT: Final = ("schedule", "whole", "horizon")
 #: A run in one of these is on its way to a verdict.
 OPEN: Final[tuple[RunStatus, ...]] = ("waiting", "requested", "training")
 
@@ -48,10 +49,10 @@ OPEN: Final[tuple[RunStatus, ...]] = ("waiting", "requested", "training")
 def watch(db: Database, settings: Settings, now_us: int, new_id: NewId) -> list[Signal]:
     """Bring the detectors of every champion up to date; return the signals of what was decided.
 
-    Predictions are read once, in whole steps of time, when they are as old as the horizon of the detector. One that
-    arrives after later ones were read is counted in the windows, but not here: a backlog is followed as it comes in, a
-    day at a time, and only what its partitions give out of order is left out. What is decided is stored in one
-    transaction for each model, with the states that it was decided from.
+    For each horizon predictions are read once, in whole steps of time, when they are as old as it. One that arrives
+    after later ones were read is counted in the windows, but not there: a backlog is followed as it comes in, a day at
+    a time, and only what its partitions give out of order is left out. What is decided is stored in one transaction for
+    each model, with the states that it was decided from.
     """
     signals = []
     for name, model in settings.models.items():
@@ -109,13 +110,14 @@ def begin_states(
 
 
 def alarm_level(model: Model, events_per_week: float | None, slices: Sequence[str]) -> float:
-    """How many events of a slice lead to one false alarm; `events_per_week` None where it is not known yet."""
+    """How many events of a slice lead to one false alarm of each horizon; `events_per_week` None if not known yet."""
     allowed = model.detector.false_alarms_per_week
+    n_horizons = len(model.detector.horizons_seconds)
     if allowed is None or events_per_week is None:
-        return model.detector.events_per_false_alarm
+        return share_level(model.detector.events_per_false_alarm, n_horizons)
     # Slices of a tag share out the events of the whole; each tag counts them once more.
     tags = {name.partition("=")[0] for name in slices}
-    return events_per_false_alarm(events_per_week, allowed, len(tags))
+    return share_level(events_per_false_alarm(events_per_week, allowed, len(tags)), n_horizons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +127,12 @@ class Alarm:
     slice: str
     state: DetectorState
     level: float
+    horizon_us: int
 
     @property
     def observed(self) -> str:
         """What was seen, in a sentence."""
-        return _observe(self.slice, self.state)
+        return _observe(self.slice, self.state, self.horizon_us)
 
 
 def decide(
@@ -143,14 +146,17 @@ def decide(
     new_id: NewId,
     *,
     whole: DetectorState | None = None,
+    others: Sequence[tuple[int, DetectorState]] = (),
 ) -> tuple[Signal, Run | None]:
     """What an alarm of a champion leads to: its signal, and the run that it opens; `runs` are all of the model.
 
     `whole` is the detector of all predictions, where the alarm is of a slice: while it is not calm, it decides.
+    `others` are the detectors of the whole and of the same slice at other horizons: one of them that has opened a run
+    for this drift has decided.
     """
     change = alarm.state.change
     signal = replace(
-        _describe(release, alarm.slice, alarm.state, now_us, new_id(now_us)),
+        _describe(release, alarm.slice, alarm.state, alarm.horizon_us, now_us, new_id(now_us)),
         log_evidence=alarm.state.alarm_log_evidence or 0.0,
         level=math.log(alarm.level),
     )
@@ -162,7 +168,8 @@ def decide(
         until_us=until_us,
         allowed=signal.ceiling,
     )
-    suppressed = why_not_now(past_runs(runs), model.trigger, now_us)
+    suppressed = _told_elsewhere(others, change.since_us if change else None, until_us)
+    suppressed = suppressed or why_not_now(past_runs(runs), model.trigger, now_us)
     if suppressed is None and whole is not None and whole.stage != "calm":
         suppressed = Suppression("whole", f"All predictions are {whole.stage} of too, and decide for it.")
     suppressed = suppressed or why_not_enough(evidence, model.trigger)
@@ -208,9 +215,6 @@ def past_runs(runs: Sequence[Run]) -> list[PastRun]:
 
 
 def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: NewId) -> list[Signal]:
-    horizon_us = _us(model.detector.horizon_seconds)
-    # A change is dated to the minute. Steps are read when they are over, so that a replay has the same ones.
-    step_us = min(MINUTE_US, horizon_us)
     with db.read() as c:
         releases = list_releases(c, name)
         if not releases:
@@ -218,57 +222,105 @@ def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: New
         release = releases[0]
         stored = read_detector_states(c, name, release.version)
         earlier = next((each.version for each in releases if each.version != release.version), None)
-        before = read_detector_states(c, name, earlier) if earlier is not None and not stored else {}
-        steps = read_matured(
-            c,
-            model=name,
-            version=release.version,
-            after_us=stored[ALL].matured_us if ALL in stored else 0,
-            until_us=(now_us - horizon_us) // step_us * step_us - 1,
-            horizon_us=horizon_us,
-            step_us=step_us,
-            most_steps=DAY_US // step_us,
-        )
-        traffic = _measure_traffic(c, name, model, steps)
-    if not steps:
+        horizons = [
+            _follow_horizon(c, release, earlier, model, horizon_us, stored, now_us)
+            for horizon_us in model.detector.horizons_us
+        ]
+    if not any(horizon.seen for horizon in horizons):
         return []
-    matured_us = steps[-1].end_us
-    seen = {slice_name for step in steps for slice_name in step.counts}
-    gone = [
-        slice_name
-        for slice_name, each in stored.items()
-        if slice_name != ALL and slice_name not in seen and each.matured_us < matured_us - WEEK_US
-    ]
-    kept = {slice_name: each for slice_name, each in stored.items() if slice_name not in gone}
-    begun = begin_states(kept, before, steps, model.detector.slices)
-    level = alarm_level(model, traffic, list(begun))
-    states, notices = follow(
-        begun, steps, model.detector, level=level, warning_share=model.trigger.warning_share
-    )
     with db.write() as c:
         lock_run_opening(c)
         if read_detector_states(c, name, release.version) != stored:
             # Another worker was faster.
             return []
-        deciding = _Deciding(c, release, model, level, matured_us, now_us, new_id, states)
-        for notice in notices:
-            deciding.tell(notice)
-        for slice_name in list(states):
-            deciding.look_again(slice_name)
+        deciding = _Deciding(c, release, model, horizons, now_us, new_id)
+        deciding.tell_notices()
+        deciding.look_again()
         deciding.keep_schedule()
-        forget_detector_states(c, name, release.version, gone)
-        put_detector_states(
-            c,
-            name,
-            release.version,
-            {
-                slice_name: StoredState(state.to_json(), matured_us)
-                for slice_name, state in states.items()
-                if slice_name in seen or slice_name not in stored
-            },
-            now_us,
-        )
+        for horizon in horizons:
+            if not horizon.seen:
+                continue
+            forget_detector_states(c, name, release.version, horizon.name, horizon.gone)
+            put_detector_states(c, name, release.version, horizon.name, horizon.to_store(), now_us)
     return deciding.signals
+
+
+@dataclass
+class _Horizon:
+    """The detectors of one horizon after a round: their states, and what changed in it."""
+
+    horizon_us: int
+    level: float
+    #: Predictions up to here are in the states.
+    matured_us: int
+    states: dict[str, DetectorState]
+    notices: list[Notice]
+    #: Slices that had predictions in this round.
+    seen: set[str]
+    stored: Mapping[str, StoredState]
+    #: Slices that are to be forgotten.
+    gone: list[str]
+
+    @property
+    def name(self) -> str:
+        return name_horizon(self.horizon_us)
+
+    def to_store(self) -> dict[str, StoredState]:
+        """The states that this round has changed."""
+        changed = {}
+        for slice_name, state in self.states.items():
+            before = self.stored.get(slice_name)
+            text = state.to_json()
+            if before is None or slice_name in self.seen:
+                changed[slice_name] = StoredState(text, self.matured_us)
+            elif text != before.state:
+                # Something was told of a slice that had no predictions.
+                changed[slice_name] = StoredState(text, before.matured_us)
+        return changed
+
+
+def _follow_horizon(
+    c: Transaction,
+    release: Release,
+    earlier: str | None,
+    model: Model,
+    horizon_us: int,
+    stored: Mapping[str, Mapping[str, StoredState]],
+    now_us: int,
+) -> _Horizon:
+    """Bring the detectors of one horizon up to date with the predictions that are now as old."""
+    name = name_horizon(horizon_us)
+    mine = stored.get(name, {})
+    before: Mapping[str, StoredState] = {}
+    if not mine and earlier is not None:
+        before = read_detector_states(c, release.model, earlier).get(name, {})
+    # A change is dated to the minute. Steps are read when they are over, so that a replay has the same ones.
+    step_us = min(MINUTE_US, horizon_us)
+    after_us = mine[ALL].matured_us if ALL in mine else 0
+    steps = read_matured(
+        c,
+        model=release.model,
+        version=release.version,
+        after_us=after_us,
+        until_us=(now_us - horizon_us) // step_us * step_us - 1,
+        horizon_us=horizon_us,
+        step_us=step_us,
+        most_steps=DAY_US // step_us,
+    )
+    matured_us = steps[-1].end_us if steps else after_us
+    seen = {slice_name for step in steps for slice_name in step.counts}
+    gone = [
+        slice_name
+        for slice_name, each in mine.items()
+        if slice_name != ALL and slice_name not in seen and each.matured_us < matured_us - WEEK_US
+    ]
+    kept = {slice_name: each for slice_name, each in mine.items() if slice_name not in gone}
+    begun = begin_states(kept, before, steps, model.detector.slices)
+    level = alarm_level(model, _measure_traffic(c, release.model, model, steps), list(begun))
+    states, notices = follow(
+        begun, steps, model.detector, level=level, warning_share=model.trigger.warning_share
+    )
+    return _Horizon(horizon_us, level, matured_us, states, notices, seen, mine, gone)
 
 
 @dataclass
@@ -278,24 +330,29 @@ class _Deciding:
     c: Transaction
     release: Release
     model: Model
-    level: float
-    matured_us: int
+    horizons: list[_Horizon]
     now_us: int
     new_id: NewId
-    states: dict[str, DetectorState]
 
     def __post_init__(self) -> None:
         self.signals: list[Signal] = []
 
-    def tell(self, notice: Notice) -> None:
+    def tell_notices(self) -> None:
+        """Tell what changed in the order in which it matured."""
+        noticed = [(notice, horizon) for horizon in self.horizons for notice in horizon.notices]
+        noticed.sort(key=lambda each: (each[0].time_us + each[1].horizon_us, each[1].horizon_us))
+        for notice, horizon in noticed:
+            self._tell(notice, horizon)
+
+    def _tell(self, notice: Notice, horizon: _Horizon) -> None:
         """Note a warning or its end; decide about an alarm."""
         if notice.stage == "alarmed":
-            self._decide(notice.slice, notice.state)
+            self._decide(horizon, notice.slice, notice.state)
             return
         signal = replace(
-            _describe(self.release, notice.slice, notice.state, self.now_us, self.new_id(self.now_us)),
+            self._describe(horizon, notice.slice, notice.state),
             log_evidence=max(notice.log_evidence, 0.0),
-            level=math.log(self.level),
+            level=math.log(horizon.level),
         )
         if notice.stage == "warned":
             share = self.model.trigger.warning_share
@@ -305,22 +362,27 @@ class _Deciding:
             state = notice.state
             why = (
                 f"{_with(notice.slice)} calm again: since the latest evidence {state.stage_k} of {state.stage_n} "
-                f"predictions were corrected, surely fewer than the {state.stage_allowed / state.stage_n:.1%} allowed."
+                f"predictions were corrected within {say_horizon(horizon.horizon_us)}, "
+                f"surely fewer than the {state.stage_allowed / state.stage_n:.1%} allowed."
             )
             signal = replace(
                 signal, decision="calmed", n_events=state.stage_n, n_corrections=state.stage_k, reason=why
             )
         self._put(signal)
 
-    def look_again(self, slice_name: str) -> None:
-        """Decide anew about an alarm that goes on, if what spoke against a run may speak no longer."""
-        state = self.states[slice_name]
-        if state.stage == "alarmed":
-            self._decide(slice_name, state)
+    def look_again(self) -> None:
+        """Decide anew about alarms that go on, if what spoke against a run may speak no longer."""
+        for horizon in self.horizons:
+            if not horizon.seen:
+                continue
+            for slice_name, state in list(horizon.states.items()):
+                if state.stage == "alarmed":
+                    self._decide(horizon, slice_name, horizon.states[slice_name])
 
     def keep_schedule(self) -> None:
         """Open a run where none was for long, as long as there is a trainer and something to learn from."""
-        whole, trigger = self.states[ALL], self.model.trigger
+        # The shortest horizon has followed most predictions.
+        whole, trigger = self.horizons[0].states[ALL], self.model.trigger
         runs = past_runs(list_runs(self.c, model=self.release.model))
         reason = why_due(runs, self.release.time_us, trigger, self.now_us)
         enough = whole.n + whole.reference_n >= trigger.minimum_predictions
@@ -332,9 +394,9 @@ class _Deciding:
         run = _new_run(self.release, reason, signal.id, self.now_us, self.new_id)
         self._open(run, replace(signal, decision="opened", rule="schedule", reason=reason, run_id=run.id))
 
-    def _decide(self, slice_name: str, state: DetectorState) -> None:
+    def _decide(self, horizon: _Horizon, slice_name: str, state: DetectorState) -> None:
         runs = list_runs(self.c, model=self.release.model)
-        current = self.states[slice_name]
+        current = horizon.states[slice_name]
         told = current.told if current.stage == "alarmed" else ""
         if told == "drift" and any(run.decided_us is None for run in runs):
             # The run that this alarm has opened is on its way.
@@ -349,24 +411,32 @@ class _Deciding:
                 version=self.release.version,
                 slice=slice_name,
                 since_us=change_us,
-                until_us=self.matured_us,
+                until_us=horizon.matured_us,
             )
         )
         signal, run = decide(
             self.release,
             self.model,
-            Alarm(slice_name, state, self.level),
+            Alarm(slice_name, state, horizon.level, horizon.horizon_us),
             n_subjects,
-            self.matured_us,
+            horizon.matured_us,
             runs,
             self.now_us,
             self.new_id,
-            whole=None if slice_name == ALL else self.states[ALL],
+            whole=None if slice_name == ALL else horizon.states[ALL],
+            others=[
+                (other.horizon_us, other.states[name])
+                for other in self.horizons
+                for name in dict.fromkeys((ALL, slice_name))
+                if other is not horizon and name in other.states
+            ],
         )
         if run is None and signal.rule == told:
             # What speaks against a run is told once.
             return
-        self.states[slice_name] = replace(current, told=signal.rule if current.stage == "alarmed" else "")
+        horizon.states[slice_name] = replace(
+            current, told=signal.rule, opened=current.opened or run is not None
+        )
         if run is not None:
             self._open(run, signal)
         else:
@@ -381,11 +451,38 @@ class _Deciding:
         put_signal(self.c, signal)
         key = drift_key(signal.model, signal.slice)
         if signal.decision == "calmed":
-            resolve_alert(self.c, key, signal.reason, self.now_us)
+            if not self._is_alarmed_elsewhere(signal):
+                resolve_alert(self.c, key, signal.reason, self.now_us)
         elif signal.decision in ("opened", "suppressed") and signal.rule not in _NO_ALERT:
             raise_alert(self.c, tell_drift(signal), self.now_us, self.new_id)
         outbox.put(self.c, SIGNALS, signal.model, DRIFT_NOTICED, asdict(signal), self.now_us, signal.id)
         self.signals.append(signal)
+
+    def _describe(self, horizon: _Horizon, slice_name: str, state: DetectorState) -> Signal:
+        id_ = self.new_id(self.now_us)
+        return _describe(self.release, slice_name, state, horizon.horizon_us, self.now_us, id_)
+
+    def _is_alarmed_elsewhere(self, signal: Signal) -> bool:
+        """Whether another horizon still has an alarm about the slice of a signal."""
+        return any(
+            horizon.name != signal.detector
+            and signal.slice in horizon.states
+            and horizon.states[signal.slice].stage == "alarmed"
+            for horizon in self.horizons
+        )
+
+
+def _told_elsewhere(
+    others: Sequence[tuple[int, DetectorState]], since_us: int | None, until_us: int
+) -> Suppression | None:
+    """That another horizon has opened a run for the drift that an alarm is about, if one has."""
+    for horizon_us, state in others:
+        if state.opened and is_same_drift(state, since_us, until_us):
+            return Suppression(
+                "horizon",
+                f"It is told by the corrections within {say_horizon(horizon_us)} already, which opened a run for it.",
+            )
+    return None
 
 
 def _measure_traffic(c: Transaction, name: str, model: Model, steps: Sequence[Matured]) -> float | None:
@@ -400,16 +497,21 @@ def _measure_traffic(c: Transaction, name: str, model: Model, steps: Sequence[Ma
     return 7 * n / n_days
 
 
-def _observe(slice_name: str, state: DetectorState) -> str:
+def _observe(slice_name: str, state: DetectorState, horizon_us: int) -> str:
     change = state.change
     n, k, since_us = (change.n, change.k, change.since_us) if change else (0, 0, None)
     since = f" since {format_time(since_us)}" if since_us is not None else ""
     of = "" if slice_name == ALL else f" with {slice_name}"
     allowed = change.allowed if change else state.ceiling or 0.0
-    return f"{k} of {n} predictions{of} were corrected{since}, where up to {allowed:.1%} would be no drift."
+    return (
+        f"{k} of {n} predictions{of} were corrected within {say_horizon(horizon_us)}{since}, "
+        f"where up to {allowed:.1%} would be no drift."
+    )
 
 
-def _describe(release: Release, slice_name: str, state: DetectorState, now_us: int, signal_id: str) -> Signal:
+def _describe(
+    release: Release, slice_name: str, state: DetectorState, horizon_us: int, now_us: int, signal_id: str
+) -> Signal:
     """A signal of what a detector has seen."""
     change = state.change
     return replace(
@@ -419,7 +521,8 @@ def _describe(release: Release, slice_name: str, state: DetectorState, now_us: i
         n_events=change.n if change else 0,
         n_corrections=change.k if change else 0,
         ceiling=change.allowed if change else state.ceiling or 0.0,
-        reason=_observe(slice_name, state),
+        reason=_observe(slice_name, state, horizon_us),
+        detector=name_horizon(horizon_us),
     )
 
 
@@ -464,7 +567,3 @@ def _new_run(release: Release, reason: str, signal_id: str | None, now_us: int, 
         opened_us=now_us,
         decided_us=None,
     )
-
-
-def _us(seconds: float) -> int:
-    return round(seconds * 1_000_000)

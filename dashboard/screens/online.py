@@ -6,6 +6,7 @@ from dashboard import cached_reads as reads
 from dashboard import charts, frame, tables
 from dashboard.wording import ago, moment, percent, span
 from errata.settings import Settings
+from quality.horizons import say_horizon
 
 LIVE_SPAN_US = 6 * 3600 * 1_000_000
 
@@ -98,8 +99,8 @@ def _show_corrections(model: str, slice_name: str, since_us: int) -> None:
 def _say_allowed(model: str, allowed: float | None, settings: Settings) -> str:
     ripe = ""
     if model in settings.models:
-        horizon = settings.models[model].detector.horizon_seconds
-        ripe = f" The detector reads an outcome {horizon:,.0f} s after its prediction."
+        ages = ", ".join(say_horizon(each) for each in settings.models[model].detector.horizons_us)
+        ripe = f" Detectors read outcomes {ages} after their predictions."
     marked = "Dashed: a signal opened a run; triangles: signals that opened none; grey: releases."
     if allowed is None:
         return f"{marked}{ripe}"

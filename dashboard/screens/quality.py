@@ -217,7 +217,7 @@ def _show_slices(model: str, version: str, since_us: int, until_us: int, setting
         if window.version == version
     }
     detector = settings.models[model].detector if model in settings.models else Detector()
-    standings = stand(counts, reads.read_detector_states(model, version), detector)
+    standings = stand(counts, reads.read_horizons(model, version), detector)
     if not standings:
         return
     st.subheader("Slices", anchor=False)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from errata.command.demo_numbers import DemoNumbers, read_numbers
+from errata.command.demo_numbers import MODEL, DemoNumbers, read_numbers
 from errata.command.demo_view import View
 from errata.command.local_broker import start_local_broker, wait_for_broker
 from errata.command.processes import Children, errata_command, raising_on_sigterm, wait_until
@@ -67,7 +67,8 @@ class Demo:
 
     def numbers(self) -> DemoNumbers:
         """What the database says now."""
-        return read_numbers(self.database, time.time_ns() // 1000, ANSWERED_SECONDS * 1_000_000)
+        detector = self.settings.models[MODEL].detector
+        return read_numbers(self.database, detector, time.time_ns() // 1000, ANSWERED_SECONDS * 1_000_000)
 
 
 def run_demo(directory: Path, *, headless: bool, settings_path: Path | None) -> int:

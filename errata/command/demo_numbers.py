@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from errata.settings import Detector
+
 if TYPE_CHECKING:
     from storage.database import Database
     from storage.records import Run, Signal
@@ -43,14 +45,13 @@ class DemoNumbers:
         }
 
 
-def read_numbers(database: "Database", now_us: int, answered_us: int) -> DemoNumbers:
+def read_numbers(database: "Database", detector: Detector, now_us: int, answered_us: int) -> DemoNumbers:
     """Look once; predictions older than `answered_us` count as answered by most customers."""
-    from quality.drift import DetectorState
     from storage.dead_letters import count_by_reason
     from storage.ledger import read_ledger_summary
     from storage.predictions import count_predictions
     from storage.runs import list_runs, read_steps
-    from storage.signals import read_detector_states, read_signals
+    from storage.signals import read_horizons, read_signals
     from storage.windows import sum_windows
 
     with database.read() as connection:
@@ -59,7 +60,7 @@ def read_numbers(database: "Database", now_us: int, answered_us: int) -> DemoNum
         counts = {
             (window.version == FIRST_VERSION, window.slice): (window.n, window.n_edit) for window in windows
         }
-        state = read_detector_states(connection, MODEL, FIRST_VERSION).get("all")
+        horizons = read_horizons(connection, MODEL, FIRST_VERSION, detector.horizons_us)
         signals = read_signals(connection, model=MODEL, limit=100)
         opened = [signal for signal in signals if signal.decision == "opened"]
         signal = opened[-1] if opened else None
@@ -80,7 +81,9 @@ def read_numbers(database: "Database", now_us: int, answered_us: int) -> DemoNum
             n_after_answered=count_predictions(
                 connection, model=MODEL, not_version=FIRST_VERSION, until_us=now_us - answered_us
             ),
-            reference_complete=state is not None and DetectorState.from_json(state.state).ceiling is not None,
+            reference_complete=any(
+                "all" in states and states["all"].ceiling is not None for states in horizons.values()
+            ),
             signal=signal,
             signal_after_events=None
             if signal is None

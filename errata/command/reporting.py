@@ -58,7 +58,7 @@ def read_report(
     audits: dict[tuple[str, str], AuditedError] = {}
     for name in models:
         known = settings.models.get(name, Model())
-        horizon_us = round(known.detector.horizon_seconds * 1_000_000)
+        horizon_us = known.detector.horizons_us[0]
         with database.read() as connection:
             delays = read_delays(connection, model=name, now_us=now_us, horizon_us=horizon_us)
             found = read_corrections(

@@ -17,10 +17,9 @@ def read_standings(
     database: "Database", settings: Settings, *, model: str | None, now_us: int, span_us: int
 ) -> list[dict[str, Any]]:
     """Where the slices of each champion stand, from the predictions of the last `span_us`."""
-    from quality.drift import DetectorState
     from quality.standing import stand
     from storage.releases import champion
-    from storage.signals import read_detector_states
+    from storage.signals import read_horizons
     from storage.windows import sum_windows
 
     rows = []
@@ -34,12 +33,10 @@ def read_standings(
                 for window in sum_windows(connection, model=name, since_us=now_us - span_us, until_us=now_us)
                 if window.version == release.version
             }
-            states = {
-                of_slice: DetectorState.from_json(stored.state)
-                for of_slice, stored in read_detector_states(connection, name, release.version).items()
-            }
+            detector = settings.models[name].detector
+            states = read_horizons(connection, name, release.version, detector.horizons_us)
             place = {"model": name, "version": release.version}
-            found = stand(counts, states, settings.models[name].detector)
+            found = stand(counts, states, detector)
             rows += [place | asdict(standing) for standing in found]
     return rows
 

@@ -167,11 +167,11 @@ def test_quality_says_where_each_slice_stands(tmp_path, show_database):
     seeded = seed(f"sqlite:///{tmp_path / 'slices.db'}", time.time_ns() // 1000)
     known = DetectorState(reference_n=2000, ceiling=0.06, stage="alarmed", stage_us=1_795_415_400_000_000)
     with open_database(seeded.url).write() as c:
-        put_detector_states(c, MODEL, "2", {"all": StoredState(known.to_json(), 1)}, now_us=1)
+        put_detector_states(c, MODEL, "2", "1h", {"all": StoredState(known.to_json(), 1)}, now_us=1)
     show_database(seeded.url)
     text = said(open_screen("quality", model=MODEL))
     assert "more often than the whole" in text
-    assert "Alarmed since" in text
+    assert "alarmed since" in text
     assert "Not watched." in text
 
 

@@ -57,6 +57,14 @@ def test_a_model_with_a_dash_is_reached_from_the_environment(tmp_path):
         ("[models.m.mining]\naudit_share = 0.9\n", "models.m.mining: the shares"),
         ("[models.m.requirements]\nedit_rate = 5\n", "models.m.requirements.edit_rate is a share"),
         ("[models.m.requirements]\nqps = 0\n", "models.m.requirements.qps must be more than 0"),
+        (
+            "[models.m.detector]\nhorizons_seconds = []\n",
+            "models.m.detector.horizons_seconds must be one or more",
+        ),
+        ("[models.m.detector]\nhorizons_seconds = [60, 10]\n", "ages above 0, the shortest first"),
+        ("[models.m.detector]\nhorizons_seconds = [0]\n", "ages above 0, the shortest first"),
+        ("[models.m.detector]\nhorizons_seconds = [inf]\n", "ages above 0, the shortest first"),
+        ("[models.m.detector]\nhorizon_seconds = 60\n", "did you mean models.m.detector.horizons_seconds"),
         ("[models.m.requirements]\nserved_p95_ms = nan\n", "models.m.requirements.served_p95_ms must be"),
         ("[models.m.requirements]\nserving_mode = 'cloud'\n", "$.models[...].requirements.serving_mode"),
     ],
@@ -81,8 +89,8 @@ def test_a_wrong_setting_is_named_with_its_fix(tmp_path, text, said):
             "retention.predictions_days must be more than 7, because models.x.mining.lookback_seconds",
         ),
         (
-            "predictions_days = 30\n[models.x.detector]\nhorizon_seconds = 2592000",
-            "more than 30, because models.x.detector.horizon_seconds looks back as far",
+            "predictions_days = 30\n[models.x.detector]\nhorizons_seconds = [60, 2592000]",
+            "more than 30, because models.x.detector.horizons_seconds looks back as far",
         ),
         (
             "voc_days = 90\ntombstones_days = 90",

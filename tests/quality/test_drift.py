@@ -127,6 +127,17 @@ def test_a_rate_that_comes_back_ends_the_alarm_and_the_next_drift_is_another() -
     assert abs((second.state.change.since_us or 0) - 500) <= 5
 
 
+def test_a_state_remembers_which_predictions_the_latest_alarm_was_about() -> None:
+    drift = [a_step(100, 5), a_step(50, 50, 1), a_step(50, 50, 2)]
+    alarmed, _ = take_in(drift)
+    assert (alarmed.alarm_since_us, alarmed.alarm_until_us) == (1, None)
+    calm, (_, notice) = take_in([*drift, *[a_step(500, 0, 3)] * 2])
+    assert (calm.stage, calm.alarm_since_us, calm.alarm_until_us) == ("calm", 1, 3)
+    assert notice.time_us == 3
+    again, _ = take_in([a_step(50, 50, 7)], calm)
+    assert (again.stage, again.alarm_since_us, again.alarm_until_us) == ("alarmed", 7, None)
+
+
 def test_a_warning_comes_before_the_alarm() -> None:
     steps = [a_step(100, 5), *(a_step(10, 3, number) for number in range(1, 12))]
     _, notices = follow({ALL: DetectorState()}, steps, DETECTOR, level=1e4, warning_share=0.01)
@@ -338,7 +349,7 @@ def test_impossible_steps_are_refused(n: int, k: int) -> None:
 
 
 def test_every_field_of_a_state_is_carried_along() -> None:
-    carried = set(_ARRAYS) | {"stage", "told", "hours_since_us", "hours_n", "hours_k", "season"}
+    carried = set(_ARRAYS) | {"stage", "told", "opened", "hours_since_us", "hours_n", "hours_k", "season"}
     assert carried == {each.name for each in fields(DetectorState)}
 
 

@@ -9,8 +9,9 @@ import pytest
 from errata.settings import Detector
 from quality.drift import DetectorState
 from quality.standing import describe_detector, find_worse, stand
+from quality.windows import DAY_US, HOUR_US
 
-DETECTOR = Detector(reference_predictions=2000)
+DETECTOR = Detector(reference_predictions=2000, horizons_seconds=(3600,))
 CALM = DetectorState(
     log_r=(math.log(4000.0), -math.inf, -math.inf), ceiling=0.06, reference_n=2000, log_level=math.log(1e6)
 )
@@ -19,10 +20,26 @@ CALM = DetectorState(
 def test_slices_that_are_surely_worse_come_first_and_others_are_not_blamed() -> None:
     counts = {"all": (10_000, 500), "a=1": (1000, 150), "a=2": (40, 4), "b=1": (2000, 400), "b=2": (0, 0)}
     assert find_worse(counts) == ["b=1", "a=1"]
-    found = stand(counts, {"a=2": replace(CALM, stage="warned")}, DETECTOR)
+    found = stand(counts, {HOUR_US: {"a=2": replace(CALM, stage="warned")}}, DETECTOR)
     assert [each.slice for each in found] == ["all", "b=1", "a=1", "a=2"]
     assert [each.is_worse for each in found] == [False, True, True, False]
     assert found[1].low < 0.2 < found[1].high
+
+
+def test_of_several_horizons_that_which_is_nearest_to_an_alarm_is_told() -> None:
+    learning = DetectorState(reference_n=400)
+    nearer = replace(CALM, log_r=(math.log(9000.0),) * 3)
+    several = Detector(horizons_seconds=(3600, 86_400))
+    counts = {"all": (10, 1), "a=1": (10, 1), "a=2": (10, 1)}
+    states = {HOUR_US: {"all": CALM, "a=1": learning}, DAY_US: {"all": nearer, "a=1": CALM}}
+    found = {each.slice: (each.detector, each.said[:33]) for each in stand(counts, states, several)}
+    assert found == {
+        "all": ("24h", "By corrections within 24 hours: c"),
+        "a=1": ("24h", "By corrections within 24 hours: c"),
+        "a=2": (None, "Not watched."),
+    }
+    states = {HOUR_US: {"all": replace(CALM, stage="warned")}, DAY_US: {"all": nearer}}
+    assert stand(counts, states, several)[0].detector == "1h"
 
 
 def test_of_many_equal_slices_hardly_one_is_blamed() -> None:

@@ -20,14 +20,18 @@ def test_the_states_of_detectors_are_replaced_and_forgotten(db: Database) -> Non
     first, second = StoredState("{}", 1), StoredState('{"n":1}', 2)
     with db.write() as c:
         assert read_detector_states(c, MODEL, "1") == {}
-        put_detector_states(c, MODEL, "1", {"all": first, "device=ios": first}, now_us=1)
-        put_detector_states(c, MODEL, "1", {"all": second}, now_us=2)
-        put_detector_states(c, MODEL, "2", {"all": first}, now_us=3)
+        put_detector_states(c, MODEL, "1", "1h", {"all": first, "device=ios": first}, now_us=1)
+        put_detector_states(c, MODEL, "1", "1h", {"all": second}, now_us=2)
+        put_detector_states(c, MODEL, "1", "24h", {"all": first}, now_us=2)
+        put_detector_states(c, MODEL, "2", "1h", {"all": first}, now_us=3)
     with db.write() as c:
-        assert read_detector_states(c, MODEL, "1") == {"all": second, "device=ios": first}
-        forget_detector_states(c, MODEL, "1", ["device=ios"])
-        assert read_detector_states(c, MODEL, "1") == {"all": second}
-        assert read_detector_states(c, MODEL, "2") == {"all": first}
+        assert read_detector_states(c, MODEL, "1") == {
+            "1h": {"all": second, "device=ios": first},
+            "24h": {"all": first},
+        }
+        forget_detector_states(c, MODEL, "1", "1h", ["all"])
+        assert read_detector_states(c, MODEL, "1") == {"1h": {"device=ios": first}, "24h": {"all": first}}
+        assert read_detector_states(c, MODEL, "2") == {"1h": {"all": first}}
 
 
 def test_signals_are_read_the_latest_first(db: Database) -> None:
@@ -38,6 +42,7 @@ def test_signals_are_read_the_latest_first(db: Database) -> None:
         model="translator",
         rule="cooldown",
         level=13.8,
+        detector="24h",
         decision="warned",
     )
     with db.write() as c:

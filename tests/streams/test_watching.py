@@ -20,14 +20,14 @@ from storage.outbox import read_unsent
 from storage.records import Signal
 from storage.releases import put_release
 from storage.runs import list_runs, open_run, read_steps, update_run
-from storage.signals import StoredState, read_detector_states, read_signals
+from storage.signals import StoredState, forget_detector_states, read_detector_states, read_signals
 from storage.slices import ALL
 from streams.watching import Alarm, alarm_level, begin_states, decide, drift_key, request_run, watch
 from tests.builders import MINUTE_US, SECOND_US, START_US, a_feedback_event, a_prediction_event, an_arrival
 from tests.records import MODEL, make_release, make_run, number_id
 
 HOUR_US = 3600 * SECOND_US
-DETECTOR = Detector(horizon_seconds=60, reference_predictions=400, events_per_false_alarm=1e5)
+DETECTOR = Detector(horizons_seconds=(60,), reference_predictions=400, events_per_false_alarm=1e5)
 SETTINGS = Settings(
     models={
         MODEL: Model(
@@ -66,18 +66,29 @@ class Traffic:
         """Send nothing until then."""
         self._n = (time_us - START_US) // SECOND_US
 
-    def send(self, n: int, edited: float, version: str = "1", edited_on_ios: float | None = None) -> None:
-        """Store `n` predictions, one in three of them of an iPhone; a share `edited` of them are edited."""
+    def send(
+        self,
+        n: int,
+        edited: float,
+        version: str = "1",
+        edited_on_ios: float | None = None,
+        delay_us: int = SECOND_US,
+        clock_us: int = 0,
+    ) -> None:
+        """Store `n` predictions, one in three of them of an iPhone; a share `edited` of them are edited.
+
+        Edits come after `delay_us`; the clock of the service is off by `clock_us`.
+        """
         events = []
         for number in range(self._n, self._n + n):
-            time_us = START_US + number * SECOND_US
+            time_us = START_US + number * SECOND_US + clock_us
             is_ios = number % 3 == 0
             tags = {"device": "ios" if is_ios else "android"}
             events.append(a_prediction_event(number, time_us=time_us, version=version, tags=tags))
             share = edited_on_ios if is_ios and edited_on_ios is not None else edited
             if self._rng.random() < share:
                 events.append(
-                    a_feedback_event(10_000_000 + number, prediction=number, time_us=time_us + SECOND_US)
+                    a_feedback_event(10_000_000 + number, prediction=number, time_us=time_us + delay_us)
                 )
         arrival = an_arrival(events, first_offset=self._next_offset)
         apply(
@@ -127,7 +138,7 @@ class TestWatch:
             alerts = list_open(c)
         assert (run.status, run.champion, run.signal_id) == ("waiting", "1", opening.id)
         assert run.reason == opening.reason
-        assert "predictions were corrected since 2026-11-23T06:4" in run.reason
+        assert "predictions were corrected within 1 minute since 2026-11-23T06:4" in run.reason
         assert (step.step, step.evidence["log_evidence"]) == ("opened", opening.log_evidence)
         assert {signal.id for signal in stored} == {signal.id for signal in signals}
         data = [msgspec.json.decode(message.data) for message in messages]
@@ -216,7 +227,7 @@ class TestWatch:
         signals = watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
         (opening,) = [signal for signal in signals if signal.decision == "opened"]
         assert opening.slice == "device=ios"
-        assert "predictions with device=ios were corrected since" in opening.reason
+        assert "predictions with device=ios were corrected within 1 minute since" in opening.reason
         assert opening.reason.endswith("Its batch is chosen from device=ios.")
 
     def test_an_alarm_that_was_suppressed_opens_its_run_when_nothing_speaks_against_it_any_more(
@@ -287,7 +298,7 @@ class TestWatch:
     def test_the_level_follows_from_the_false_alarms_allowed_in_a_week(
         self, db: Database, traffic: Traffic, new_id: NewId
     ) -> None:
-        detector = Detector(horizon_seconds=60, reference_predictions=400, false_alarms_per_week=0.1)
+        detector = Detector(horizons_seconds=(60,), reference_predictions=400, false_alarms_per_week=0.1)
         settings = Settings(models={MODEL: Model(task=Task(kind="text"), detector=detector)})
         traffic.send(1000, edited=0.05)
         traffic.wait_until(START_US + DAY_US)
@@ -307,8 +318,119 @@ class TestWatch:
         traffic.send(1, edited=0.0)
         watch(db, SETTINGS, traffic.now_us + HOUR_US, new_id)
         with db.read() as c:
-            forgotten = {"device=ios", "device=android"} - set(read_detector_states(c, MODEL, "1"))
+            forgotten = {"device=ios", "device=android"} - set(read_detector_states(c, MODEL, "1")["1min"])
         assert len(forgotten) == 1
+
+
+SEVERAL = Settings(
+    models={
+        MODEL: msgspec.structs.replace(
+            SETTINGS.models[MODEL],
+            detector=msgspec.structs.replace(DETECTOR, horizons_seconds=(60, 3600)),
+        )
+    }
+)
+
+
+class TestHorizons:
+    def test_each_has_a_reference_and_evidence_of_its_own(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1200, edited=0.2, delay_us=10 * MINUTE_US)
+        assert watch(db, SEVERAL, traffic.now_us + HORIZON_US, new_id) == []
+        with db.read() as c:
+            assert set(read_detector_states(c, MODEL, "1")) == {"1min"}
+        watch(db, SEVERAL, traffic.now_us + HOUR_US, new_id)
+        short, long = read_state(db), read_state(db, detector="1h")
+        # Nobody answers within a minute here.
+        assert (short.n + short.reference_n, short.k + short.reference_k) == (1200, 0)
+        assert long.n + long.reference_n == 1200
+        assert (short.ceiling or 0) < 0.05 < 0.15 < (long.ceiling or 0)
+
+    def test_the_first_that_sees_a_drift_opens_its_run_and_the_others_say_so_once(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1000, edited=0.05)
+        traffic.send(600, edited=0.4)
+        first = watch(db, SEVERAL, traffic.now_us + HORIZON_US, new_id)
+        (opening,) = [each for each in first if each.decision == "opened"]
+        assert (opening.detector, opening.level) == ("1min", pytest.approx(math.log(2e5)))
+        second = watch(db, SEVERAL, traffic.now_us + HOUR_US, new_id)
+        (late,) = [each for each in second if each.slice == "all" and each.detector == "1h"]
+        assert (late.decision, late.rule) == ("suppressed", "horizon")
+        assert "were corrected within 1 hour since" in late.reason
+        assert late.reason.endswith("within 1 minute already, which opened a run for it.")
+        with db.write() as c:
+            (run,) = list_runs(c)
+            update_run(c, run.id, status="kept", verdict="promote", decided_us=traffic.now_us)
+        traffic.send(300, edited=0.4)
+        later = watch(db, SEVERAL, traffic.now_us + HOUR_US, new_id)
+        assert [each for each in later if each.detector == "1h"] == []
+
+    def test_what_users_correct_late_is_seen_by_the_long_one_alone(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1000, edited=0.05, delay_us=10 * MINUTE_US)
+        traffic.send(600, edited=0.4, delay_us=10 * MINUTE_US)
+        signals = watch(db, SEVERAL, traffic.now_us + HOUR_US, new_id)
+        assert {each.detector for each in signals} == {"1h"}
+        (opening,) = [each for each in signals if each.decision == "opened"]
+        assert "predictions were corrected within 1 hour since" in opening.reason
+
+    def test_an_alert_lasts_until_no_horizon_is_alarmed(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1000, edited=0.05)
+        traffic.send(600, edited=0.4)
+        watch(db, SEVERAL, traffic.now_us + HOUR_US, new_id)
+        traffic.send(900, edited=0.0)
+        calmed = watch(db, SEVERAL, traffic.now_us + HORIZON_US, new_id)
+        assert ("1min", "all", "calmed") in [(each.detector, each.slice, each.decision) for each in calmed]
+        with db.read() as c:
+            assert drift_key(MODEL, ALL) in {alert.key for alert in list_open(c)}
+        watch(db, SEVERAL, traffic.now_us + HOUR_US, new_id)
+        with db.read() as c:
+            assert list_open(c) == []
+
+    def test_a_replay_gives_the_same_bits_whenever_it_looks(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1000, edited=0.1)
+        traffic.send(300, edited=0.15, delay_us=10 * MINUTE_US)
+        for minute in range(1, 90, 7):
+            watch(db, SEVERAL, START_US + minute * MINUTE_US, new_id)
+        watch(db, SEVERAL, START_US + 90 * MINUTE_US, new_id)
+        with db.write() as c:
+            live = read_detector_states(c, MODEL, "1")
+            for detector, states in live.items():
+                forget_detector_states(c, MODEL, "1", detector, list(states))
+        watch(db, SEVERAL, START_US + 90 * MINUTE_US, new_id)
+        with db.read() as c:
+            assert read_detector_states(c, MODEL, "1") == live
+        assert set(live) == {"1min", "1h"}
+
+    def test_predictions_of_a_clock_that_is_an_hour_behind_reach_the_long_one_alone(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        several = msgspec.structs.replace(DETECTOR, horizons_seconds=(60, 3 * 3600))
+        settings = Settings(models={MODEL: Model(detector=several)})
+        traffic.send(600, edited=0.1)
+        watch(db, settings, traffic.now_us + HORIZON_US, new_id)
+        traffic.send(100, edited=0.1, clock_us=-HOUR_US)
+        watch(db, settings, traffic.now_us + 4 * HOUR_US, new_id)
+        short, long = read_state(db), read_state(db, detector="3h")
+        assert short.n + short.reference_n == 600
+        assert long.n + long.reference_n == 700
+
+    def test_predictions_of_a_clock_that_is_an_hour_ahead_are_read_an_hour_later(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(120, edited=0.1, clock_us=HOUR_US)
+        watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        with db.read() as c:
+            assert read_detector_states(c, MODEL, "1") == {}
+        watch(db, SETTINGS, traffic.now_us + HORIZON_US + HOUR_US, new_id)
+        assert read_state(db).reference_n == 120
 
 
 def of_whole(signals: list[Signal]) -> list[tuple[str, str]]:
@@ -326,14 +448,14 @@ def with_trigger(trainer: str = "", **given: float) -> Settings:
     return Settings(models={MODEL: model})
 
 
-def read_state(db: Database, version: str = "1") -> DetectorState:
+def read_state(db: Database, version: str = "1", detector: str = "1min") -> DetectorState:
     with db.read() as c:
-        return DetectorState.from_json(read_detector_states(c, MODEL, version)["all"].state)
+        return DetectorState.from_json(read_detector_states(c, MODEL, version)[detector]["all"].state)
 
 
 class TestDecision:
     def test_an_alarm_without_a_change_opens_nothing(self, new_id: NewId) -> None:
-        alarm = Alarm("all", DetectorState(ceiling=0.06, alarm_log_evidence=12.0), 1e5)
+        alarm = Alarm("all", DetectorState(ceiling=0.06, alarm_log_evidence=12.0), 1e5, HORIZON_US)
         signal, run = decide(
             make_release("1"), SETTINGS.models[MODEL], alarm, 0, START_US, [], START_US, new_id
         )
@@ -347,7 +469,7 @@ class TestDecision:
         )
 
     def test_the_whole_decides_for_its_slices_while_it_is_not_calm(self, new_id: NewId) -> None:
-        alarm = Alarm("device=ios", DetectorState(ceiling=0.06, alarm_log_evidence=12.0), 1e5)
+        alarm = Alarm("device=ios", DetectorState(ceiling=0.06, alarm_log_evidence=12.0), 1e5, HORIZON_US)
         whole = DetectorState(stage="warned")
         signal, run = decide(
             make_release("1"), SETTINGS.models[MODEL], alarm, 0, START_US, [], START_US, new_id, whole=whole
@@ -383,11 +505,15 @@ class TestBeginning:
 
 @pytest.mark.parametrize(
     ("allowed", "traffic", "level"),
-    [(None, 1e6, 1e5), (0.5, None, 1e5), (0.5, 1e6, 3 * 2e6)],
+    [(None, 1e6, 2 * 1e5), (0.5, None, 2 * 1e5), (0.5, 1e6, 2 * 3 * 2e6)],
     ids=["given", "unknown traffic", "whole and two tags"],
 )
-def test_the_level_of_an_alarm(allowed: float | None, traffic: float | None, level: float) -> None:
-    detector = Detector(events_per_false_alarm=1e5, false_alarms_per_week=allowed)
+def test_the_level_of_an_alarm_is_shared_by_the_horizons(
+    allowed: float | None, traffic: float | None, level: float
+) -> None:
+    detector = Detector(
+        horizons_seconds=(60, 3600), events_per_false_alarm=1e5, false_alarms_per_week=allowed
+    )
     assert alarm_level(Model(detector=detector), traffic, ["all", "a=1", "a=2", "b=1"]) == level
 
 

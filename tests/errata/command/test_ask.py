@@ -123,10 +123,13 @@ def test_the_table_has_the_same_numbers(errata, seeded):
 def test_the_slices_of_champions_say_where_they_stand(errata, seeded, database):
     known = DetectorState(reference_n=2000, ceiling=0.06, log_r=(9.0, 9.0, 9.0), log_level=10.0)
     with database.write() as c:
-        put_detector_states(c, MODEL, "2", {"all": StoredState(known.to_json(), 1)}, now_us=1)
+        put_detector_states(c, MODEL, "2", "1h", {"all": StoredState(known.to_json(), 1)}, now_us=1)
     rows = errata("report", "--slices", "--model", MODEL, "--json").json()
     assert (rows[0]["slice"], rows[0]["version"]) == ("all", "2")
-    assert rows[0]["said"] == "Calm: 36.8% of the evidence that alarms; up to 6.0% are allowed."
+    assert rows[0]["said"] == (
+        "By corrections within 1 hour: calm: 36.8% of the evidence that alarms; up to 6.0% are allowed."
+    )
+    assert rows[0]["detector"] == "1h"
     assert {row["said"] for row in rows[1:]} == {"Not watched."}
     table = errata("report", "--slices", "--model", MODEL).out
     assert "36.8% of the evidence that alarms" in table
