@@ -102,3 +102,7 @@ bench-statistics: $(INSTALLED) $(BENCH)  ## What detectors, intervals and estima
 .PHONY: malformed
 malformed: $(INSTALLED)  ## Store malformed events of every kind, EVENTS=1000000, and see that each is set aside for its reason; SEED=
 	$(BIN)/python -m bench.malformed
+
+.PHONY: replay-data
+replay-data: $(INSTALLED)  ## Replay real data through the pipeline and compare the report with the files; DATA=directory (excerpts unless given)
+	$(BIN)/python -m bench.replay

@@ -1,5 +1,7 @@
 """How likely a prediction is wrong, from the confidence that its model gave: learnt once, then kept fixed.
 
+And how well confidence and outcome go together as they are: `check_reliability`.
+
 What is learnt at a release and frozen is what the inputs of that time meant. It serves the estimate without labels
 (CBPE, as NannyML calls it), the guess that audits correct, and the residual y - f(x), which tells a worse model from
 harder inputs.
@@ -11,7 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.isotonic import IsotonicRegression
 
+from quality.intervals import rate_interval
+from quality.rates import Number
+
 FloatArray = npt.NDArray[np.float64]
+
+#: Confidences are told apart by tenths.
+N_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +60,58 @@ def estimate_wrong(calibration: Calibration, confidences: npt.ArrayLike) -> floa
     """
     chances = calibration.chance_wrong(confidences)
     return float(chances.mean()) if len(chances) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The predictions with a confidence between two bounds: what they promised and what users made of them."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Confidence beside outcome, of predictions that users answered: who stays silent is not among them."""
+
+    #: The share that was accepted.
+    accuracy: Number
+    #: The mean confidence: the accuracy that the model promised.
+    expected: float
+    #: Mean squared distance of the confidence from the outcome.
+    brier: float
+    #: Mean distance of confidence and accuracy over the steps, each weighted by its predictions.
+    calibration_error: float
+    steps: tuple[Step, ...]
+
+
+def check_reliability(confidences: npt.ArrayLike, wrong: npt.ArrayLike) -> Reliability | None:
+    """Return how confidence and outcome go together; None without any."""
+    x, right = np.asarray(confidences, dtype=np.float64), 1.0 - np.asarray(wrong, dtype=np.float64)
+    n = len(x)
+    if not n:
+        return None
+    place = np.clip((x * N_STEPS).astype(np.int64), 0, N_STEPS - 1)
+    counts = np.bincount(place, minlength=N_STEPS)
+    promised, kept = (np.bincount(place, weights=values, minlength=N_STEPS) for values in (x, right))
+    steps = tuple(
+        Step(
+            low=step / N_STEPS,
+            high=(step + 1) / N_STEPS,
+            n=int(counts[step]),
+            confidence=float(promised[step] / counts[step]),
+            accuracy=float(kept[step] / counts[step]),
+        )
+        for step in np.flatnonzero(counts).tolist()
+    )
+    k = round(float(right.sum()))
+    return Reliability(
+        accuracy=Number(k / n, n, *rate_interval(n, k)),
+        expected=float(x.mean()),
+        brier=float(np.mean((x - right) ** 2)),
+        calibration_error=float(np.abs(promised - kept).sum() / n),
+        steps=steps,
+    )

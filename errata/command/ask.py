@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 def report(
     context: typer.Context,
     model: Annotated[str | None, typer.Option(help="One model; all models unless given.")] = None,
-    minutes: Annotated[int, typer.Option(min=1, max=5_256_000, help="How far back.")] = 1440,
+    minutes: Annotated[int, typer.Option(min=1, max=52_560_000, help="How far back.")] = 1440,
     check: Annotated[
         bool, typer.Option("--check", help="Exit with 1 if a requirement is not met in the last hour or day.")
     ] = False,

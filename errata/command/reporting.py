@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from storage.audits import AuditedError
     from storage.database import Database
     from storage.maturity import Corrections
+    from storage.reliability import FoundReliability
     from storage.sheets import Sheet
 
 _WIDE = 240
@@ -34,6 +35,8 @@ class Report:
     sheets: "list[Sheet]"
     #: By model and version: of those that are served.
     audits: "dict[tuple[str, str], AuditedError]"
+    #: By model: confidence beside outcome.
+    reliability: "dict[str, FoundReliability]"
 
     @property
     def fails(self) -> bool:
@@ -47,6 +50,7 @@ def read_report(
     """Read what is reported of one model, or of all."""
     from storage.audits import read_audited_error
     from storage.maturity import read_corrections, read_delays
+    from storage.reliability import read_reliability
     from storage.sheets import find_served
     from storage.windows import list_models
 
@@ -56,6 +60,7 @@ def read_report(
     corrections: dict[tuple[str, str], Corrections] = {}
     sheets: list[Sheet] = []
     audits: dict[tuple[str, str], AuditedError] = {}
+    reliability: dict[str, FoundReliability] = {}
     for name in models:
         known = settings.models.get(name, Model())
         horizon_us = known.detector.horizons_us[0]
@@ -63,6 +68,9 @@ def read_report(
             delays = read_delays(connection, model=name, now_us=now_us, horizon_us=horizon_us)
             found = read_corrections(
                 connection, model=name, since_us=now_us - span_us, now_us=now_us, delays=delays
+            )
+            reliability[name] = read_reliability(
+                connection, model=name, since_us=now_us - span_us, until_us=now_us
             )
             served = find_served(connection, name)
             if served is not None:
@@ -72,7 +80,7 @@ def read_report(
         corrections |= {(name, version): each for version, each in found.items()}
         rows += _read_rows(database, name, delays, now_us, span_us)
         sheets += _read_sheets(database, name, known, delays, now_us)
-    return Report(rows, corrections, sheets, audits)
+    return Report(rows, corrections, sheets, audits, reliability)
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -86,6 +94,11 @@ def report_json(report: Report) -> dict[str, Any]:
         "audits": [
             {"model": model, "version": version, **asdict(found)}
             for (model, version), found in report.audits.items()
+        ],
+        "calibration": [
+            {"model": model, "version": version, "slice": name, "since_us": found.since_us, **asdict(each)}
+            for model, found in report.reliability.items()
+            for (version, name), each in found.by_slice.items()
         ],
         "requirements": [
             {
@@ -110,6 +123,7 @@ def print_report(report: Report, settings: Settings) -> None:
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
     _print_rows(console, report.rows)
     _print_corrections(console, report.corrections)
+    _print_reliability(console, report.reliability)
     _print_audits(console, report.audits)
     _print_sheets(console, report.sheets, settings)
 
@@ -242,6 +256,23 @@ def _print_corrections(console: "Console", corrections: "dict[tuple[str, str], C
             _age(found.fresh.age_us),
         )
     console.print(table)
+
+
+def _print_reliability(console: "Console", reliability: "dict[str, FoundReliability]") -> None:
+    """Say for each version what its confidences promised and what came of it; slices are in the JSON."""
+    from rich.text import Text
+
+    for model, found in reliability.items():
+        for (version, name), each in found.by_slice.items():
+            if name != "all":
+                continue
+            of_latest = f" (the latest {each.accuracy.n:,})" if found.since_us is not None else ""
+            said = (
+                f"{model} {version}, of answered predictions{of_latest}: right {_say_number(each.accuracy)}; "
+                f"its confidence promised {each.expected:.1%}, off by {each.calibration_error:.1%} on average; "
+                f"Brier score {each.brier:.3f}"
+            )
+            console.print(Text(for_terminal(said)))
 
 
 def _print_audits(console: "Console", audits: "dict[tuple[str, str], AuditedError]") -> None:

@@ -1,7 +1,7 @@
 """The laboratory's page: every part has its table, and what was not run is said."""
 
 from bench.statistics import estimating
-from bench.statistics.report import render
+from bench.statistics.report import render, replace_section
 
 LEVELS = {
     "false_alarms_per_million": {"level known": {"5%": 0.5}},
@@ -47,3 +47,10 @@ def test_the_page_is_written_from_what_the_parts_return():
     assert "A replay gives the same bits." in page
     assert "Not run: DATA names no directory" in page
     assert all(len(line) < 200 for line in page.splitlines())
+
+
+def test_a_section_takes_the_place_of_the_one_with_its_heading_and_nothing_else_moves():
+    page = "# Page\n\n## One\n\nold\n\n## Two\n\nstays\n"
+    assert replace_section(page, "## One\n\nnew\n") == "# Page\n\n## One\n\nnew\n\n## Two\n\nstays\n"
+    assert replace_section(page, "## Two\n\nnew\n") == "# Page\n\n## One\n\nold\n\n## Two\n\nnew\n"
+    assert replace_section(page, "## Three\n\nnew\n") == page + "\n## Three\n\nnew\n"
