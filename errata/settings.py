@@ -35,9 +35,9 @@ _SERVER_URL = re.compile(
 _TLS_MODES = ("require", "verify-ca", "verify-full")
 
 Severity = Literal["info", "warning", "critical"]
-#: What an alert is about: the correction rate of a model, the verdict of a run, a run that failed, a partition that
-#: dead letters flood, a number that does not follow from the facts, or a channel that is tried out.
-AlertKind = Literal["drift", "verdict", "failure", "flood", "difference", "test"]
+#: What an alert is about: the correction rate of a model, what it is given and answers, the verdict of a run, a run
+#: that failed, a partition that dead letters flood, a number that does not follow from facts, or a trial.
+AlertKind = Literal["drift", "data_drift", "verdict", "failure", "flood", "difference", "test"]
 
 #: The longest name of a channel.
 CHANNEL_NAME_CHARACTERS = 64
@@ -84,6 +84,29 @@ class Detector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def horizons_us(self) -> tuple[int, ...]:
         """The horizons in microseconds."""
         return tuple(round(seconds * 1_000_000) for seconds in self.horizons_seconds)
+
+
+#: What `data_drift` watches, beside each named number in a prediction's features, which is `features.NAME`.
+WATCHED = ("confidence", "latency", "input_length", "output_length", "outputs", "embedding")
+FEATURE = "features."
+#: The fewest values that say what is usual.
+LEAST_REFERENCE = 100
+
+
+class DataDrift(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When what a version is given or answers counts as drifted (quality/data_drift.py); that alone opens no run."""
+
+    #: Predictions that are looked at, of each minute the first so many; 0 watches nothing.
+    predictions_per_minute: int = 1000
+    #: Values of a version that say what is usual, before detection starts; five times as many embeddings.
+    reference_predictions: int = 2000
+    #: One false alarm is expected in this many values of each that is watched.
+    events_per_false_alarm: float = 1_000_000.0
+    #: Changes up to this (the total variation of two distributions: 0 to 1) are no drift.
+    tolerance: float = 0.02
+    #: What is not watched, of `confidence`, `latency`, `input_length`, `output_length`, `outputs`, `embedding` and
+    #: `features.NAME`.
+    ignored: list[str] = []
 
 
 class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -186,6 +209,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     #: The label configuration of Label Studio; a text area over the input unless given.
     label_config: str = ""
     detector: Detector = Detector()
+    data_drift: DataDrift = DataDrift()
     trigger: Trigger = Trigger()
     mining: Mining = Mining()
     training: Training = Training()
@@ -526,6 +550,7 @@ def _check(settings: Settings) -> None:
     _check_alerts(settings)
     for name, model in settings.models.items():
         _check_detector(f"models.{name}", model)
+        _check_data_drift(f"models.{name}.data_drift", model.data_drift)
         share = model.mining.audit_share + model.mining.evaluation_share + model.mining.diverse_share
         if not 0 < share < 1:
             raise SettingsError(
@@ -577,6 +602,21 @@ def _check_detector(name: str, model: Model) -> None:
         )
     if not 0 < trigger.warning_share <= 1:
         raise SettingsError(f"{name}.trigger.warning_share must be more than 0 and at most 1")
+
+
+def _check_data_drift(name: str, data_drift: DataDrift) -> None:
+    if data_drift.predictions_per_minute < 0:
+        raise SettingsError(f"{name}.predictions_per_minute must be 0 (nothing is watched) or more")
+    if data_drift.reference_predictions < LEAST_REFERENCE:
+        raise SettingsError(f"{name}.reference_predictions must be {LEAST_REFERENCE} or more")
+    if not 1 <= data_drift.events_per_false_alarm < math.inf:
+        raise SettingsError(f"{name}.events_per_false_alarm must be 1 or more")
+    if not 0 <= data_drift.tolerance < 1:
+        raise SettingsError(f"{name}.tolerance must be a share of 0 or more, and less than 1")
+    for ignored in data_drift.ignored:
+        if ignored not in WATCHED and not ignored.startswith(FEATURE):
+            near = difflib.get_close_matches(ignored, WATCHED, n=1, cutoff=0.0)[0]
+            raise SettingsError(f"{name}.ignored: nothing watched is called {ignored}: did you mean {near}?")
 
 
 def _check_requirements(model: str, requirements: Requirements) -> None:

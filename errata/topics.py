@@ -34,6 +34,7 @@ SIGNALS = "errata.signals"
 #: What Errata itself says: CloudEvents types of RETRAIN (a run is requested) and of SIGNALS (the others).
 RUN_REQUESTED = "errata.run.requested.v1"
 DRIFT_NOTICED = "errata.drift.noticed.v1"
+DATA_SHIFT_NOTICED = "errata.data_shift.noticed.v1"
 BATCH_ORDERED = "errata.batch.ordered.v1"
 VERSION_RELEASED = "errata.version.released.v1"
 INTAKE_PAUSED = "errata.intake.paused.v1"

@@ -20,6 +20,15 @@ from quality.evidence import ALTERNATIVES, HIGHEST_RATE, FloatArray, IntArray
 #: Bets on the place of a value among the past: that values rise or fall, and that they spread or gather.
 TILTS = (-0.9, -0.5, -0.2, 0.2, 0.5, 0.9)
 SPREADS = (-0.3, 0.15, 0.3, 0.45)
+N_PLACE_BETS = len(TILTS) + len(SPREADS)
+
+#: How fast the bets on cells forget, as half-lives in events, and how much they put on a cell at most.
+MEMORIES = (100, 1000)
+CLIPS = (1.5, 2.5, 6.0)
+N_CELL_BETS = len(MEMORIES) * len(CLIPS)
+#: The bets on cells are worth so many events before anything was seen, and are made for so many events at once.
+_PRIOR = 50.0
+_AT_ONCE = 10
 
 N_BINS = 64
 
@@ -95,32 +104,80 @@ def add_values(
     stream whose distribution stays within that total variation of the past: changes too small to matter are none.
     Bins are chosen once, from a reference (`bin_edges`).
     """
+    places, counts = place_among(counts, bins, chance)
+    return add_bets(log_r, bet_on_places(places, tolerance)), counts
+
+
+def place_among(counts: IntArray, bins: npt.ArrayLike, chance: npt.ArrayLike) -> tuple[FloatArray, IntArray]:
+    """Return the place of each value among all before it, in (0, 1), and the counts with all of them.
+
+    Values are numbers of bins, in their order; those of one bin have their places by `chance`. As long as the order
+    says nothing, places are independent and uniform. What the counts become does not depend on the order.
+    """
     bins = np.asarray(bins, dtype=np.int64)
-    if not len(bins):
-        return log_r, counts
     # The counts before each value, those of the same step included: a row for each value.
     came = np.zeros((len(bins), len(counts)), dtype=np.int64)
     came[np.arange(len(bins)), bins] = 1
     before = counts + np.cumsum(came, axis=0) - came
     tied = before[np.arange(len(bins)), bins] + 1
     below = np.cumsum(before, axis=1)[np.arange(len(bins)), bins] - tied + 1
-    chance = np.asarray(chance, dtype=np.float64)
-    p_values = (below + chance * tied) / (before.sum(axis=1) + 1)
-    centred = 2 * p_values - 1
+    places = (below + np.asarray(chance, dtype=np.float64) * tied) / (before.sum(axis=1) + 1)
+    return places, counts + came.sum(axis=0)
+
+
+def bet_on_places(places: FloatArray, tolerance: float = 0.0) -> FloatArray:
+    """Return the logarithm of what each bet, of TILTS and of SPREADS, makes of each place: arrays (values, bets)."""
+    centred = 2 * places - 1
     tilted = 1 + np.asarray(TILTS)[None, :] * centred[:, None]
     spread = 1 + np.asarray(SPREADS)[None, :] * (3 * centred**2 - 1)[:, None]
     factors = np.concatenate([tilted, spread], axis=1)
     largest = np.concatenate([1 + np.abs(TILTS), 1 + np.maximum(2 * np.array(SPREADS), -np.array(SPREADS))])
     smallest = np.concatenate([1 - np.abs(TILTS), 1 + np.minimum(2 * np.array(SPREADS), -np.array(SPREADS))])
-    log_factors = np.log(factors) - np.log1p(tolerance * (largest - smallest))
-    starts, slices, counted = np.array([0]), np.array([0]), np.array([len(bins)])
-    return _add_factors(log_r, log_factors, starts, slices, counted), counts + came.sum(axis=0)
+    log_factors: FloatArray = np.log(factors) - np.log1p(tolerance * (largest - smallest))
+    return log_factors
+
+
+def bet_on_cells(
+    recent: FloatArray, places: FloatArray, widths: FloatArray, tolerance: float = 0.0
+) -> tuple[FloatArray, FloatArray]:
+    """Return what bets on the cells that places fall into make of each place, as logarithms; and what is recent.
+
+    Cells part (0, 1) into `widths`, which are the probabilities of a uniform place. Bets are on the shares that the
+    cells had recently, by a Dirichlet-multinomial of `recent` (memories, cells), which forgets by half in MEMORIES
+    places: any cells may grow or shrink, in any way. Each of CLIPS bounds how much is put on a cell.
+    """
+    widths = np.asarray(widths, dtype=np.float64)
+    cells = np.minimum(np.searchsorted(np.cumsum(widths), places, side="right"), len(widths) - 1)
+    clips = np.asarray(CLIPS)[:, None, None]
+    log_factors = np.empty((len(places), N_CELL_BETS))
+    for start in range(0, len(cells), _AT_ONCE):
+        some = cells[start : start + _AT_ONCE]
+        shares = (_PRIOR * widths + recent) / (_PRIOR + recent.sum(axis=1, keepdims=True))
+        factors = np.clip((shares / widths)[None, :, :], 1 / clips, clips)
+        # Of all distributions within the tolerance of a uniform one, none makes more of a bet than this.
+        most = (factors * widths).sum(axis=2) + tolerance * (factors.max(axis=2) - factors.min(axis=2))
+        made = np.log(factors / most[:, :, None])
+        log_factors[start : start + len(some)] = made[:, :, some].reshape(N_CELL_BETS, len(some)).T
+        kept = 0.5 ** (len(some) / np.asarray(MEMORIES))
+        recent = recent * kept[:, None] + np.bincount(some, minlength=len(widths))
+    return log_factors, recent
+
+
+def add_bets(log_r: FloatArray, log_factors: FloatArray) -> FloatArray:
+    """Take in what the bets made of each event of one stream, in their order; `log_r` has one row."""
+    if not len(log_factors):
+        return log_r
+    return _add_factors(log_r, log_factors, np.array([0]), np.array([0]), np.array([len(log_factors)]))
 
 
 def bin_edges(reference: npt.ArrayLike, n_bins: int = N_BINS) -> FloatArray:
-    """Return the inner edges of bins that a reference fills evenly; fewer where it has the same value often."""
+    """Return the inner edges of bins that a reference fills evenly.
+
+    A value that it has so often that it fills several bins has one of its own: what falls below it is told from it.
+    """
     shares = np.arange(1, n_bins) / n_bins
-    return np.unique(np.quantile(np.asarray(reference, dtype=np.float64), shares))
+    edges, often = np.unique(np.quantile(np.asarray(reference, dtype=np.float64), shares), return_counts=True)
+    return np.unique(np.concatenate([edges, np.nextafter(edges[often > 1], -np.inf)]))
 
 
 def bins_of(values: npt.ArrayLike, edges: FloatArray) -> IntArray:

@@ -24,7 +24,7 @@ from storage.errors import Conflict
 from storage.records import Release, RunStep, Version
 
 #: What people were told about the champion before: whatever was wrong with it, another version is asked now.
-_ENDED: Final[tuple[AlertKind, ...]] = ("drift", "failure")
+_ENDED: Final[tuple[AlertKind, ...]] = ("drift", "data_drift", "failure")
 
 
 def register(

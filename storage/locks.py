@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 _SHARDS: Final = 0x65727201
 _SLICE_VALUES: Final = 0x65727202
 _RUN_OPENING: Final = 0x65727203
+_DATA_DRIFT: Final = 0x65727204
 
 
 def lock_shard(c: Connection, shard: int) -> None:
@@ -27,6 +28,11 @@ def lock_slice_values(c: Connection) -> None:
 def lock_run_opening(c: Connection) -> None:
     """Wait until no other transaction decides whether a run is opened."""
     _lock(c, _RUN_OPENING, 0)
+
+
+def lock_data_drift(c: Connection) -> None:
+    """Wait until no other transaction takes predictions into what is watched of them."""
+    _lock(c, _DATA_DRIFT, 0)
 
 
 def _lock(c: Connection, kind: int, number: int) -> None:

@@ -141,6 +141,26 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataShift:
+    """Something that is watched of a version has moved, or is calm again: `change_us` is since when, `reason` how.
+
+    `level` is the evidence that alarms, as `log_evidence` is.
+    """
+
+    id: str
+    model: str
+    version: str
+    watched: str
+    time_us: int
+    stage: Literal["moved", "calm"]
+    change_us: int | None
+    n_values: int
+    log_evidence: float
+    level: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchItem:
     """One prediction ordered from the labelers, and why."""
 

@@ -383,6 +383,35 @@ signals = Table(
     Index(None, "model", "time_us"),
 )
 
+data_drift_states = Table(
+    "data_drift_states",
+    metadata,
+    Column("model", String(128), primary_key=True),
+    Column("version", String(128), primary_key=True),
+    Column("watched", String(256), primary_key=True, comment="such as confidence or features.NAME"),
+    Column("state", Text, nullable=False, comment="JSON (quality/data_drift.py)"),
+    Column("read_us", BigInteger, nullable=False, comment="predictions before this are in the state"),
+    Column("stored_us", BigInteger, nullable=False),
+)
+
+data_shifts = Table(
+    "data_shifts",
+    metadata,
+    Column("id", _id(), primary_key=True),
+    Column("model", String(128), nullable=False),
+    Column("version", String(128), nullable=False),
+    Column("watched", String(256), nullable=False),
+    Column("time_us", BigInteger, nullable=False, comment="when it was noticed"),
+    Column("stage", String(16), nullable=False, comment="moved, or calm again"),
+    Column("change_us", BigInteger, nullable=True, comment="since when it is estimated to have moved"),
+    Column("n_values", BigInteger, nullable=False, comment="values since the change"),
+    Column("log_evidence", Float, nullable=False),
+    Column("level", Float, nullable=False, comment="the evidence that alarms, as log_evidence is"),
+    Column("reason", Text, nullable=False, comment="a sentence"),
+    CheckConstraint("stage in ('moved', 'calm')", name="stage"),
+    Index(None, "model", "time_us"),
+)
+
 # --- Whom we told -------------------------------------------------------------------------------------------
 
 alerts = Table(

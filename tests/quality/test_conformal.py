@@ -1,6 +1,7 @@
 """Change without a known level: uniform p-values, the same bits at every replay, and a bound that holds."""
 
 import math
+import random
 import uuid
 from itertools import pairwise
 
@@ -10,7 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from quality.conformal import SPREADS, TILTS, Past, add_outcomes, add_values, bin_edges, bins_of, chance_of
+from quality.conformal import (
+    MEMORIES,
+    N_CELL_BETS,
+    SPREADS,
+    TILTS,
+    Past,
+    add_bets,
+    add_outcomes,
+    add_values,
+    bet_on_cells,
+    bin_edges,
+    bins_of,
+    chance_of,
+    place_among,
+)
 from quality.evidence import ALTERNATIVES, HIGHEST_RATE, log_mean, no_evidence, restart
 
 N_BETS = len(TILTS) + len(SPREADS)
@@ -113,3 +128,70 @@ def test_a_tolerance_makes_evidence_weaker() -> None:
     strict, _ = add_values(no_evidence(1, N_BETS), counts, bins, chance)
     tolerant, _ = add_values(no_evidence(1, N_BETS), counts, bins, chance, tolerance=0.02)
     assert (tolerant < strict).all()
+
+
+def test_a_value_that_comes_often_has_a_bin_of_its_own() -> None:
+    edges = bin_edges([0.5] * 90 + [0.2] * 5 + [0.9] * 5)
+    at = bins_of([0.2, 0.4, 0.5, 0.6], edges)
+    assert at[1] < at[2] < at[3]
+    constant = bin_edges([1.0] * 100)
+    assert bins_of([0.9, 1.0, 1.1], constant).tolist() == [0, 1, 2]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0.001, 0.999)), min_size=1, max_size=40), st.randoms())
+def test_what_counts_become_does_not_depend_on_the_order(
+    values: list[tuple[int, float]], random: random.Random
+) -> None:
+    counts = np.array([2, 0, 5, 1], dtype=np.int64)
+    shuffled = random.sample(values, len(values))
+    _, first = place_among(counts, *zip(*values, strict=True))
+    _, second = place_among(counts, *zip(*shuffled, strict=True))
+    assert first.tolist() == second.tolist()
+
+
+def test_places_of_a_stream_that_stays_are_uniform_whatever_its_values() -> None:
+    rng = np.random.default_rng(7)
+    bins = rng.choice(4, size=4000, p=[0.7, 0.2, 0.09, 0.01])
+    places, _ = place_among(np.zeros(4, dtype=np.int64), bins, rng.random(4000))
+    assert kstest(places, "uniform").pvalue > 0.001
+
+
+def watch_cells(rng: np.random.Generator, shares: list[float], n: int, tolerance: float) -> float:
+    """The evidence of `n` outputs that come with `shares`, after 2,000 that came with 50, 30, 20 and 0 %."""
+    before = [0.5, 0.3, 0.2, 0.0]
+    counts = np.bincount(rng.choice(4, size=2000, p=before), minlength=4).astype(np.int64)
+    widths = (counts + 0.5) / (counts + 0.5).sum()
+    recent = np.zeros((len(MEMORIES), 4))
+    places, _ = place_among(counts, rng.choice(4, size=n, p=shares), rng.random(n))
+    made, _ = bet_on_cells(recent, places, widths, tolerance)
+    return float(log_mean(add_bets(no_evidence(1, N_CELL_BETS), made))[0])
+
+
+def test_an_output_that_was_never_there_is_seen_and_one_that_comes_more_often() -> None:
+    rng = np.random.default_rng(8)
+    assert watch_cells(rng, [0.4, 0.25, 0.15, 0.2], 500, 0.02) > math.log(1e6)
+    assert watch_cells(rng, [0.3, 0.5, 0.2, 0.0], 500, 0.02) > math.log(1e6)
+    assert watch_cells(rng, [0.5, 0.3, 0.2, 0.0], 5000, 0.0) < math.log(1e6)
+
+
+def test_bets_on_cells_are_fair_on_average_and_no_better_within_the_tolerance() -> None:
+    rng = np.random.default_rng(9)
+    widths = np.array([0.6, 0.3, 0.09, 0.01])
+    recent = np.array([[10.0, 40.0, 10.0, 5.0], [100.0, 20.0, 60.0, 90.0]])
+    # Each cell alone, so that what every bet makes of it is known before anything is learnt.
+    made = np.array(
+        [np.exp(bet_on_cells(recent, np.array([place]), widths)[0][0]) for place in (0.3, 0.7, 0.95, 0.995)]
+    )
+    assert widths @ made == pytest.approx(1.0)
+    tolerant = np.array(
+        [np.exp(bet_on_cells(recent, np.array([at]), widths, 0.05)[0][0]) for at in (0.3, 0.7, 0.95, 0.995)]
+    )
+    for _ in range(20):
+        moved = rng.dirichlet(np.ones(4))
+        near = widths + (moved - widths) * min(1.0, 0.05 / (np.abs(moved - widths).sum() / 2))
+        assert (near @ tolerant <= 1.0 + 1e-12).all()
+
+
+def test_no_bets_leave_the_evidence_as_it_is() -> None:
+    log_r = np.zeros((1, 3))
+    assert add_bets(log_r, np.empty((0, 3))) is log_r
