@@ -11,6 +11,7 @@ from errata.settings import Model, Settings
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from quality.data_standing import Watched
     from quality.maturity import Delays
     from quality.rates import Number
     from storage.audits import AuditedError
@@ -34,6 +35,8 @@ class Report:
     sheets: "list[Sheet]"
     #: By model and version: of those that are served.
     audits: "dict[tuple[str, str], AuditedError]"
+    #: By model and version: of the champions, all that can be watched for data drift.
+    watched: "dict[tuple[str, str], list[Watched]]"
 
     @property
     def fails(self) -> bool:
@@ -45,8 +48,11 @@ def read_report(
     database: "Database", settings: Settings, *, model: str | None, now_us: int, span_us: int
 ) -> Report:
     """Read what is reported of one model, or of all."""
+    from quality.data_standing import stand_all
     from storage.audits import read_audited_error
+    from storage.data_shifts import read_data_drift_states
     from storage.maturity import read_corrections, read_delays
+    from storage.releases import champion
     from storage.sheets import find_served
     from storage.windows import list_models
 
@@ -56,6 +62,7 @@ def read_report(
     corrections: dict[tuple[str, str], Corrections] = {}
     sheets: list[Sheet] = []
     audits: dict[tuple[str, str], AuditedError] = {}
+    watched: dict[tuple[str, str], list[Watched]] = {}
     for name in models:
         known = settings.models.get(name, Model())
         horizon_us = round(known.detector.horizon_seconds * 1_000_000)
@@ -69,10 +76,14 @@ def read_report(
                 audits[name, served] = read_audited_error(
                     connection, model=name, version=served, task=known.task, since_us=now_us - span_us
                 )
+            release = champion(connection, name)
+            if release is not None:
+                states = read_data_drift_states(connection, name, release.version)
+                watched[name, release.version] = stand_all(states, known.data_drift)
         corrections |= {(name, version): each for version, each in found.items()}
         rows += _read_rows(database, name, delays, now_us, span_us)
         sheets += _read_sheets(database, name, known, delays, now_us)
-    return Report(rows, corrections, sheets, audits)
+    return Report(rows, corrections, sheets, audits, watched)
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -86,6 +97,11 @@ def report_json(report: Report) -> dict[str, Any]:
         "audits": [
             {"model": model, "version": version, **asdict(found)}
             for (model, version), found in report.audits.items()
+        ],
+        "data_drift": [
+            {"model": model, "version": version, **asdict(each)}
+            for (model, version), found in report.watched.items()
+            for each in found
         ],
         "requirements": [
             {
@@ -112,6 +128,7 @@ def print_report(report: Report, settings: Settings) -> None:
     _print_corrections(console, report.corrections)
     _print_audits(console, report.audits)
     _print_sheets(console, report.sheets, settings)
+    _print_watched(console, report.watched)
 
 
 def _read_rows(
@@ -290,6 +307,21 @@ def _print_sheets(console: "Console", sheets: "Sequence[Sheet]", settings: Setti
         )
         if served:
             console.print(Text(for_terminal(f"{model} is served {served}.")))
+
+
+def _print_watched(console: "Console", watched: "dict[tuple[str, str], list[Watched]]") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    if not watched:
+        return
+    table = Table("model", "version", "data drift", "n", "where it stands", box=SIMPLE_HEAD)
+    for (model, version), found in watched.items():
+        for each in found:
+            cells = (model, version, each.watched, f"{each.n:,}", each.said)
+            table.add_row(*(Text(for_terminal(cell)) for cell in cells))
+    console.print(table)
 
 
 def _span_name(span_us: int) -> str:
