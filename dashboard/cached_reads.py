@@ -18,6 +18,7 @@ import streamlit as st
 import storage.alerts
 import storage.audits
 import storage.batches
+import storage.data_shifts
 import storage.dead_letters
 import storage.examples
 import storage.intake
@@ -33,6 +34,7 @@ import storage.windows
 from errata.errors import Stop
 from errata.identity import new_id
 from errata.settings import Model, Settings, find_settings, load_settings
+from quality.data_drift import State
 from quality.drift import DetectorState
 from quality.maturity import Delays
 from quality.requirements import list_requirements
@@ -234,6 +236,13 @@ def read_horizons(model: str, version: str) -> dict[int, dict[str, DetectorState
     """Where the detectors of a version stand, by horizon and slice."""
     with database().read() as c:
         return storage.signals.read_horizons(c, model, version, _model(model).detector.horizons_us)
+
+
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def read_data_drift_states(model: str, version: str) -> dict[str, State]:
+    """Where what is watched of a version for data drift stands."""
+    with database().read() as c:
+        return storage.data_shifts.read_data_drift_states(c, model, version)
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)

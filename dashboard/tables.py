@@ -28,6 +28,7 @@ from dashboard.wording import (
 )
 from errata.settings import Channel
 from quality import histogram
+from quality.data_standing import Watched, call
 from quality.distances import PPM
 from quality.intervals import rate_interval, rate_intervals
 from quality.rates import Latency, Number, Numbers, summarise
@@ -240,6 +241,21 @@ def standing_table(standings: Sequence[Standing], zone: ZoneInfo, now_us: int) -
                 "Detector": with_local_times(each.said, zone, now_us),
             }
             for each in standings
+        ]
+    )
+
+
+def watched_table(watched: Sequence[Watched], zone: ZoneInfo, now_us: int) -> pd.DataFrame:
+    """Where what is watched for data drift stands, one a row, in the order in which it is given."""
+    return pd.DataFrame(
+        [
+            {
+                "Watched": call(each.watched),
+                "Values": number(each.n),
+                "Moved": "yes" if each.stage == "moved" else "no" if each.stage == "calm" else NOTHING,
+                "Where it stands": with_local_times(each.said, zone, now_us),
+            }
+            for each in watched
         ]
     )
 

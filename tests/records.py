@@ -3,6 +3,7 @@
 import uuid
 from typing import Any
 
+from quality.data_drift import Course, NumberState
 from storage.records import (
     ApiKey,
     Batch,
@@ -174,3 +175,20 @@ def make_api_key(number: int = 1, **given: Any) -> tuple[str, ApiKey]:
         "created_us": 1_000_000 * number,
     }
     return made.text, ApiKey(**values | given)
+
+
+def make_moved_confidence() -> NumberState:
+    """A confidence that was watched in 2,600 predictions, and has fallen from .75 to .3 in the last 600."""
+    n_bets = 10
+    course = Course(
+        log_r=(None,) * n_bets,
+        gain=(20.0,) * n_bets,
+        gain_n=(600,) * n_bets,
+        gain_since_us=(1_795_415_400_000_000,) * n_bets,
+        gain_counts=((600, 0),) * n_bets,
+        stage="moved",
+        stage_us=1_795_415_460_000_000,
+    )
+    return NumberState(
+        n=2600, edges=(0.5,), counts=(0, 2000), low=0.3, high=1.0, latest=(0.3,) * 200, course=course
+    )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from bench.statistics import detecting, estimating
+from bench.statistics import data_drifting, detecting, estimating
 from bench.statistics.real_data import run_real
 from bench.statistics.report import write_report
 
@@ -32,7 +32,7 @@ def main() -> None:
         "levels": lambda: detecting.run_levels(seed, scaled(40e6, 100_000)),
         "seasons": lambda: detecting.run_seasons(seed, scaled(40e6, 100_000)),
         "sessions": lambda: detecting.run_sessions(seed, scaled(40e6, 100_000)),
-        "values": lambda: detecting.run_values(seed, scaled(10e6, 100_000)),
+        "data_drift": lambda: data_drifting.run_data_drift(seed, scaled(10e6, 100_000), scaled(60, 4)),
         "intervals": lambda: estimating.run_intervals(seed, scaled(2000), 1_000_000),
         "fresh": lambda: estimating.run_fresh(seed, scaled(5e6, 100_000)),
         "late_labels": lambda: estimating.run_late_labels(seed, scaled(400)),

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.statistics.streams import STEP, Rate, Step, jump, level, season, session_means, steps
-from quality.conformal import N_BINS, SPREADS, TILTS, Past, add_outcomes, add_values, bin_edges, bins_of
+from quality.conformal import Past, add_outcomes
 from quality.evidence import add_counts, add_scores, bets_on_sessions, no_evidence, restart
 
 LEVEL = 1e6
@@ -133,38 +133,3 @@ def run_sessions(seed: int, n_events: int) -> dict[str, Any]:
         by_event, alarmed = restart(by_event, LEVEL)
         alarms["single events"] += int(alarmed[0])
     return {name: round(1e6 * number / n_events, 3) for name, number in alarms.items()}
-
-
-def run_values(seed: int, n_events: int) -> dict[str, Any]:
-    """Drift of a number such as confidence: false alarms, and delays after shifts of some standard deviations."""
-    n_bets = len(TILTS) + len(SPREADS)
-    false_alarms = 0
-    n_streams = max(n_events // 500_000, 1)
-
-    def watch(
-        rng: np.random.Generator, shift: float, widen: float, n_before: int, n_after: int
-    ) -> tuple[int, float]:
-        edges = bin_edges(rng.normal(size=20_000), N_BINS)
-        log_r, counts = no_evidence(1, n_bets), np.zeros(len(edges) + 1, dtype=np.int64)
-        alarms = 0
-        for start in range(0, n_before + n_after, STEP):
-            is_after = start >= n_before
-            drawn = rng.normal(shift if is_after else 0.0, widen if is_after else 1.0, STEP)
-            log_r, counts = add_values(log_r, counts, bins_of(drawn, edges), rng.random(STEP))
-            log_r, alarmed = restart(log_r, LEVEL)
-            if alarmed[0] and is_after:
-                return alarms, float(start + STEP - n_before)
-            alarms += int(alarmed[0])
-        return alarms, float("inf")
-
-    for number in range(n_streams):
-        alarms, _ = watch(np.random.default_rng([seed, 400, number]), 0.0, 1.0, n_events // n_streams, 0)
-        false_alarms += alarms
-    delays = {}
-    for name, shift, widen in (("0.2 sd", 0.2, 1.0), ("0.5 sd", 0.5, 1.0), ("sd x 1.5", 0.0, 1.5)):
-        seen = [
-            watch(np.random.default_rng([seed, 500, number]), shift, widen, 10_000, 20_000)[1]
-            for number in range(60)
-        ]
-        delays[name] = float(np.median(seen))
-    return {"false_alarms_per_million": round(1e6 * false_alarms / n_events, 3), "delay_events": delays}

@@ -37,7 +37,7 @@ def render(found: Found) -> str:
             _head(found),
             _levels(found["levels"], found["baselines"]),
             _traps(found["seasons"], found["sessions"], found["baselines"]),
-            _values(found["values"], found["baselines"]["windows"]),
+            _data_drift(found["data_drift"], found["baselines"]["windows"]),
             _intervals(found["intervals"]),
             _fresh(found["fresh"], found["late_labels"]),
             _audits(found["audits"]),
@@ -97,19 +97,35 @@ A day that swings by 30 %, and ten predictions a session whose outcomes go toget
 {table}"""
 
 
-def _values(values: Found, windows: Found) -> str:
+def _data_drift(data_drift: Found, windows: Found) -> str:
     tests = ("PSI > 0.1", "KS p < 0.05")
-    delays = ", ".join(f"{name} {_number(each)}" for name, each in values["delay_events"].items())
+    seen = _table(
+        ["watched", "tolerance", "false alarms a million", "median delays in events"],
+        (
+            [
+                watched,
+                f"{each['tolerance']:g}",
+                f"{_number(each['false_alarms_per_million'])} (in {each['null_events']:,})",
+                ", ".join(f"{name}: {_delay(delay)}" for name, delay in each["delay_events"].items()),
+            ]
+            for watched, found in data_drift.items()
+            for each in found
+        ),
+    )
     table = _table(
         ["window", *tests],
         ([name, *(f"{each[test]:.0%}" for test in tests)] for name, each in windows.items()),
     )
-    return f"""## A number drifts
+    return f"""## Data drift
 
-Confidence, length or latency by the conformal detector: {_number(values["false_alarms_per_million"])} false alarms a million
-events; median delay in events: {delays}. Tests of windows of a fixed size flag this share of windows:
+What a model is given and answers, without feedback; a reference of 2,000 values. Numbers (confidence, length, latency)
+by the conformal detector; ten outputs and a rest by bets on their places; embeddings of 384 dimensions by the betting
+classifier, each with the one 10,000 before. In brackets the share of streams without an alarm.
 
-{table}"""  # noqa: E501
+{seen}
+Tests of windows of a fixed size flag this share of windows of a number:
+
+{table}"""
 
 
 def _intervals(intervals: Found) -> str:

@@ -20,6 +20,7 @@ from dashboard.wording import (
     without_markdown,
 )
 from errata.settings import Detector, Model, Settings
+from quality.data_standing import NO_RUN, call, stand_all
 from quality.requirements import list_requirements
 from quality.standing import stand
 from quality.windows import DAY_US, HOUR_US, MINUTE_US
@@ -56,6 +57,7 @@ def show() -> None:
     _show_square(model, version, sums.get(version), since_us, settings)
     _show_audited(model, version, since_us, settings)
     _show_slices(model, version, since_us, until_us, settings)
+    _show_data_drift(model, version, settings)
     st.subheader("Versions side by side", anchor=False)
     shown = [name for name in versions if name in sums][: tables.VERSIONS_SHOWN]
     frame.show_table(
@@ -232,6 +234,26 @@ def _show_slices(model: str, version: str, since_us: int, until_us: int, setting
         frame.show_caption(
             f"The {SLICES_SHOWN} of {len(standings):,} to look at first; errata report --slices has all."
         )
+
+
+@frame.guarded
+def _show_data_drift(model: str, version: str, settings: Settings) -> None:
+    """Whether what the version is given and answers is still like its first predictions."""
+    st.subheader("What it is given and answers", anchor=False)
+    watched = stand_all(
+        reads.read_data_drift_states(model, version), settings.models.get(model, Model()).data_drift
+    )
+    moved = [call(each.watched) for each in watched if each.stage == "moved"]
+    if moved:
+        frame.show_text(f"No longer like this version's first predictions: {', '.join(moved)}. {NO_RUN}")
+    elif any(each.stage == "calm" for each in watched):
+        frame.show_text("Still like this version's first predictions, as far as it can be told.")
+    elif any(each.n for each in watched):
+        frame.show_text("What is usual is still being learnt, from this version's first predictions.")
+    else:
+        frame.show_text("No prediction of this version was looked at yet, or nothing is to be watched.")
+        return
+    frame.show_table(tables.watched_table(watched, reads.time_zone(settings), reads.now_us()))
 
 
 def _show_sheet(model: str, settings: Settings) -> None:

@@ -11,6 +11,7 @@ from errata.settings import Model, Settings
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from quality.data_standing import Watched
     from quality.maturity import Delays
     from quality.rates import Number
     from storage.audits import AuditedError
@@ -37,6 +38,8 @@ class Report:
     audits: "dict[tuple[str, str], AuditedError]"
     #: By model: confidence beside outcome.
     reliability: "dict[str, FoundReliability]"
+    #: By model and version: of the champions, all that can be watched for data drift.
+    watched: "dict[tuple[str, str], list[Watched]]"
 
     @property
     def fails(self) -> bool:
@@ -48,9 +51,12 @@ def read_report(
     database: "Database", settings: Settings, *, model: str | None, now_us: int, span_us: int
 ) -> Report:
     """Read what is reported of one model, or of all."""
+    from quality.data_standing import stand_all
     from storage.audits import read_audited_error
+    from storage.data_shifts import read_data_drift_states
     from storage.maturity import read_corrections, read_delays
     from storage.reliability import read_reliability
+    from storage.releases import champion
     from storage.sheets import find_served
     from storage.windows import list_models
 
@@ -61,6 +67,7 @@ def read_report(
     sheets: list[Sheet] = []
     audits: dict[tuple[str, str], AuditedError] = {}
     reliability: dict[str, FoundReliability] = {}
+    watched: dict[tuple[str, str], list[Watched]] = {}
     for name in models:
         known = settings.models.get(name, Model())
         horizon_us = known.detector.horizons_us[0]
@@ -77,10 +84,14 @@ def read_report(
                 audits[name, served] = read_audited_error(
                     connection, model=name, version=served, task=known.task, since_us=now_us - span_us
                 )
+            release = champion(connection, name)
+            if release is not None:
+                states = read_data_drift_states(connection, name, release.version)
+                watched[name, release.version] = stand_all(states, known.data_drift)
         corrections |= {(name, version): each for version, each in found.items()}
         rows += _read_rows(database, name, delays, now_us, span_us)
         sheets += _read_sheets(database, name, known, delays, now_us)
-    return Report(rows, corrections, sheets, audits, reliability)
+    return Report(rows, corrections, sheets, audits, reliability, watched)
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -99,6 +110,11 @@ def report_json(report: Report) -> dict[str, Any]:
             {"model": model, "version": version, "slice": name, "since_us": found.since_us, **asdict(each)}
             for model, found in report.reliability.items()
             for (version, name), each in found.by_slice.items()
+        ],
+        "data_drift": [
+            {"model": model, "version": version, **asdict(each)}
+            for (model, version), found in report.watched.items()
+            for each in found
         ],
         "requirements": [
             {
@@ -126,6 +142,7 @@ def print_report(report: Report, settings: Settings) -> None:
     _print_reliability(console, report.reliability)
     _print_audits(console, report.audits)
     _print_sheets(console, report.sheets, settings)
+    _print_watched(console, report.watched)
 
 
 def _read_rows(
@@ -321,6 +338,21 @@ def _print_sheets(console: "Console", sheets: "Sequence[Sheet]", settings: Setti
         )
         if served:
             console.print(Text(for_terminal(f"{model} is served {served}.")))
+
+
+def _print_watched(console: "Console", watched: "dict[tuple[str, str], list[Watched]]") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    if not watched:
+        return
+    table = Table("model", "version", "data drift", "n", "where it stands", box=SIMPLE_HEAD)
+    for (model, version), found in watched.items():
+        for each in found:
+            cells = (model, version, each.watched, f"{each.n:,}", each.said)
+            table.add_row(*(Text(for_terminal(cell)) for cell in cells))
+    console.print(table)
 
 
 def _span_name(span_us: int) -> str:

@@ -11,10 +11,12 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from quality.drift import DetectorState
+from storage.data_shifts import put_data_drift_states
 from storage.database import open_database
 from storage.signals import StoredState, put_detector_states
 from storage.voc import read_voc
 from tests.dashboard.seeded import KOREAN, MODEL, VOCS, XSS, Seeded, add_audit, add_voc, seed, seed_empty
+from tests.records import make_moved_confidence
 
 SCREENS = ("quality", "online", "voc", "batches", "runs", "alerts", "intake")
 ROOM = Path(dashboard.__file__).parent
@@ -173,6 +175,22 @@ def test_quality_says_where_each_slice_stands(tmp_path, show_database):
     assert "more often than the whole" in text
     assert "alarmed since" in text
     assert "Not watched." in text
+
+
+def test_quality_says_what_is_no_longer_like_the_first_predictions(tmp_path, show_database):
+    seeded = seed(f"sqlite:///{tmp_path / 'moved.db'}", time.time_ns() // 1000)
+    show_database(seeded.url)
+    assert "No prediction of this version was looked at yet" in said(open_screen("quality", model=MODEL))
+    with open_database(seeded.url).write() as c:
+        put_data_drift_states(c, MODEL, "2", {"confidence": make_moved_confidence()}, 1, now_us=1)
+    st.cache_data.clear()
+    test = open_screen("quality", model=MODEL)
+    assert "No longer like this version's first predictions: confidence. This alone opens no run" in said(
+        test
+    )
+    table = plain(next(table.value for table in test.table if "Watched" in table.value))
+    assert table["Moved"][:2] == ["yes", "–"]
+    assert "median 0.75 (half from 0.625 to 0.875)" in table["Where it stands"][0]
 
 
 def test_quality_of_the_version_before_can_be_linked_to(seeded: Seeded, show_database):

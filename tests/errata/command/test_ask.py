@@ -9,11 +9,13 @@ from kafka import KafkaConsumer
 from errata.topics import FEEDBACK, PREDICTIONS
 from errata.wire import encode_event
 from quality.drift import DetectorState
+from storage.data_shifts import put_data_drift_states
 from storage.intake import apply
 from storage.signals import StoredState, put_detector_states
 from storage.tables import windows
 from tests.builders import a_feedback_event, a_prediction_event, an_arrival
 from tests.dashboard.seeded import MODEL, MODELS
+from tests.records import make_moved_confidence
 
 
 def rows_of(answer, **wanted):
@@ -118,6 +120,25 @@ def test_the_table_has_the_same_numbers(errata, seeded):
         assert f"{row['n']:,}" in table
         assert f"{row['edit_rate']['value']:.1%}" in table
         assert f"{row['served_us']['p99']['value'] / 1000:.1f}" in table
+
+
+def test_the_report_says_of_all_that_is_watched_where_it_stands_and_why_a_number_is_missing(
+    errata, seeded, database
+):
+    found = errata("report", "--model", MODEL, "--json").json()["data_drift"]
+    assert {(row["version"], row["said"]) for row in found} == {("2", "No prediction was looked at yet.")}
+    with database.write() as c:
+        put_data_drift_states(c, MODEL, "2", {"confidence": make_moved_confidence()}, 1, now_us=1)
+    first, *missing = errata("report", "--model", MODEL, "--json").json()["data_drift"]
+    assert (first["watched"], first["stage"], first["n_since"]) == ("confidence", "moved", 600)
+    assert (first["before"][1], first["since"][1]) == (0.75, 0.3)
+    assert {row["stage"] for row in missing} == {None}
+    told = errata("report", "--model", MODEL).out
+    assert (
+        "Moved since 2026-11-23T06:30:00.000000Z: median 0.75 (half from 0.625 to 0.875) -> median 0.3"
+        in told
+    )
+    assert "None of the 2,600 predictions that were looked at has a latency." in told
 
 
 def test_the_slices_of_champions_say_where_they_stand(errata, seeded, database):
