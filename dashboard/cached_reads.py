@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
+import quality.maturity
 import storage.alerts
 import storage.audits
 import storage.batches
@@ -36,7 +37,7 @@ from errata.identity import new_id
 from errata.settings import Model, Settings, find_settings, load_settings
 from quality.data_drift import State
 from quality.drift import DetectorState
-from quality.maturity import Delays
+from quality.maturity import AttributionWindow, Delays
 from quality.requirements import list_requirements
 from storage.database import Database, current_revision, open_database
 from storage.errors import NotFound
@@ -167,9 +168,17 @@ def sum_versions(model: str, since_us: int, until_us: int) -> dict[str, VersionS
 @st.cache_data(ttl=SLOW_SECONDS, max_entries=_ENTRIES, show_spinner=False)
 def read_delays(model: str) -> Delays | None:
     """When corrections of a model come after their predictions; None as long as that is not known."""
-    horizon_us = _model(model).detector.horizons_us[0]
+    known = _model(model)
+    horizon_us = known.detector.horizons_us[0]
     with database().read() as c:
-        return storage.maturity.read_delays(c, model=model, now_us=now_us(), horizon_us=horizon_us)
+        return storage.maturity.read_delays(
+            c, model=model, now_us=now_us(), horizon_us=horizon_us, given_us=known.attribution_window_us
+        )
+
+
+def describe_window(model: str) -> AttributionWindow:
+    """The age from which on the outcomes of a model are final, and how that is known."""
+    return quality.maturity.describe_window(read_delays(model), _model(model).attribution_window_us)
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=_ENTRIES, show_spinner=False)

@@ -208,6 +208,9 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     task: Task = Task()
     #: The label configuration of Label Studio; a text area over the input unless given.
     label_config: str = ""
+    #: The age at which a prediction's outcome is taken as final; learnt (98 % of the corrections, 1 to 30 days) unless
+    #: given. What comes later still counts.
+    attribution_window_seconds: float | None = None
     detector: Detector = Detector()
     data_drift: DataDrift = DataDrift()
     trigger: Trigger = Trigger()
@@ -215,6 +218,12 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     training: Training = Training()
     gate: Gate = Gate()
     requirements: Requirements = Requirements()
+
+    @property
+    def attribution_window_us(self) -> int | None:
+        """The attribution window that is set, if one is."""
+        seconds = self.attribution_window_seconds
+        return None if seconds is None else round(seconds * 1_000_000)
 
 
 class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -599,6 +608,11 @@ def _check_detector(name: str, model: Model) -> None:
     if not ages or not all(0 < each < math.inf for each in ages) or list(ages) != sorted(set(ages)):
         raise SettingsError(
             f"{name}.detector.horizons_seconds must be one or more ages above 0, the shortest first: [3600, 86400]"
+        )
+    window = model.attribution_window_seconds
+    if window is not None and not 0 < window <= 30 * DAY_SECONDS:
+        raise SettingsError(
+            f"{name}.attribution_window_seconds must be more than 0 and at most 30 days (2592000)"
         )
     if not 0 < trigger.warning_share <= 1:
         raise SettingsError(f"{name}.trigger.warning_share must be more than 0 and at most 1")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from quality.windows import DAY_US, HOUR_US
+from quality.windows import DAY_US, HOUR_US, MINUTE_US
 
 FloatArray = npt.NDArray[np.float64]
 _Test = Callable[[float], bool]
@@ -38,16 +38,31 @@ class Delays:
     n: int
     shares: FloatArray
     window_us: int
+    #: The attribution window that a person set; learnt where nobody did.
+    given_us: int | None = None
 
     @property
     def settled_us(self) -> int:
         """The age from which on hardly any correction of a prediction is still to come."""
-        return min(choose_window(self), self.window_us)
+        return min(choose_window(self), self.window_us) if self.given_us is None else self.given_us
 
     def share_by(self, ages_us: npt.ArrayLike) -> FloatArray:
         """Return F at each age, linear between the ages that are kept; 0 for ages below 0."""
         shares: FloatArray = np.interp(np.asarray(ages_us, dtype=np.float64), AGES_US, self.shares, left=0.0)
         return shares
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionWindow:
+    """The age at which a prediction's outcome is final, whence it is known, and the share of corrections within it."""
+
+    window_us: int | None
+    is_given: bool
+    #: Corrections that delays were learnt from, of predictions older than `learnt_in_us`.
+    n: int
+    learnt_in_us: int | None
+    share: float | None
+    said: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +94,39 @@ def choose_window(delays: Delays) -> int:
     """Return the smallest age by which WINDOW_SHARE of the corrections have come, within its bounds."""
     reached = int(AGES_US[int(np.argmax(delays.shares >= WINDOW_SHARE))])
     return min(max(reached, SHORTEST_WINDOW_US), LONGEST_WINDOW_US)
+
+
+def describe_window(delays: Delays | None, given_us: int | None) -> AttributionWindow:
+    """Return the attribution window of a model, and say in a sentence where it comes from."""
+    share = None
+    if delays is None:
+        said = "No prediction with a correction is old enough to learn from."
+        if given_us is not None:
+            said = f"Set to {_say_age(given_us)}. {said}"
+        return AttributionWindow(given_us, given_us is not None, 0, None, None, said)
+    window_us = delays.settled_us
+    learnt = f"learnt from {delays.n:,} corrections of predictions older than {_say_age(delays.window_us)}"
+    if window_us > delays.window_us:
+        said = (
+            f"Set to {_say_age(window_us)}; how many corrections come within it is not known yet ({learnt})."
+        )
+    else:
+        share = float(delays.share_by(window_us))
+        of_all = f"{100 * share:.4g} % of the corrections that come within {_say_age(delays.window_us)}"
+        if given_us is not None:
+            said = f"Set to {_say_age(window_us)}, by when {of_all} have come ({learnt})."
+        elif choose_window(delays) > delays.window_us:
+            said = f"{_say_age(window_us)} for now: later corrections are not known yet ({learnt})."
+        else:
+            said = f"{_say_age(window_us)}, by when {of_all} have come ({learnt})."
+    return AttributionWindow(window_us, given_us is not None, delays.n, delays.window_us, share, said)
+
+
+def _say_age(age_us: int) -> str:
+    for unit_us, unit in ((DAY_US, "days"), (HOUR_US, "hours"), (MINUTE_US, "minutes")):
+        if age_us >= unit_us:
+            return f"{age_us / unit_us:.3g} {unit if age_us != unit_us else unit[:-1]}"
+    return f"{age_us / 1_000_000:.3g} seconds"
 
 
 def fresh_rate(k: int, ages_us: npt.ArrayLike, delays: Delays, alpha: float = 0.05) -> Fresh:

@@ -30,20 +30,26 @@ _FINE_US: Final = DAY_US
 _AGES_PER_MINUTE: Final = 12
 
 
-def read_delays(c: Connection, *, model: str, now_us: int, horizon_us: int) -> Delays | None:
+def read_delays(
+    c: Connection, *, model: str, now_us: int, horizon_us: int, given_us: int | None = None
+) -> Delays | None:
     """When corrections come after their predictions; None as long as no cohort with a correction is old enough.
 
     It is learnt in the longest window in which enough corrections are known, from predictions that are older than
-    the window; the shortest is `horizon_us`.
+    the window; the shortest is `horizon_us`. An attribution window that was given is the longest.
     """
     found: Delays | None = None
-    for window_us in (*(window for window in _WINDOWS_US if window > horizon_us), horizon_us):
+    longest_us = max(given_us or LONGEST_WINDOW_US, horizon_us)
+    wanted = sorted(
+        {longest_us, horizon_us, *(each for each in _WINDOWS_US if horizon_us < each < longest_us)}
+    )
+    for window_us in reversed(wanted):
         delays = learn_delays(_read_cohort(c, model, now_us - window_us, window_us), window_us)
         if delays is not None and (found is None or delays.n > found.n):
             found = delays
         if found is not None and found.n >= _ENOUGH:
             break
-    return found
+    return found if found is None else replace(found, given_us=given_us)
 
 
 def read_exposures(

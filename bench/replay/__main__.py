@@ -1,7 +1,7 @@
 """`make replay-data`: the files in DATA through the pipeline, into SQLite and PostgreSQL.
 
-Ends with 1 where a figure differs, prints JSON as its last line and, unless DATA are the excerpts, writes its section
-of docs/statistics.md.
+Ends with 1 where a figure differs, prints JSON as its last line and, unless DATA are the
+excerpts, writes its section of docs/statistics.md.
 """
 
 import json

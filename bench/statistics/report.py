@@ -267,11 +267,11 @@ def render_replayed(found: Found) -> str:
     return f"""{REPLAYED}
 
 Written by `make replay-data` (bench/replay/): {n_events:,} events of public files. Translations went through the
-client, a broker and a worker; forecasts with outcomes, labels and their human reviews, receipts with their
-transcripts and {some["events"][_REVIEWS]:,} film reviews through the transaction of the intake, at the times of
-the files, predictions and feedback in any order. Then `errata report --json` was compared with a direct computation
-from the rows, in exact fractions: counts, rates, sums of distances, accuracy, the accuracy that confidence promised and
-the Brier score of {some["slices_compared"]} slices, in {databases}. Differences: {differ}.
+client, a broker and a worker; forecasts with outcomes, labels and their human reviews, receipts with their transcripts
+and {some["events"][_REVIEWS]:,} film reviews through the transaction of the intake, at the times of the files,
+predictions and feedback in any order. Then `errata report --json` was compared with a direct computation from the
+rows, in exact fractions: counts, rates, sums of distances, accuracy, the accuracy that confidence promised and the
+Brier score of {some["slices_compared"]} slices, in {databases}. Differences: {differ}.
 
 {_table(columns, rows)}
 Sources: FiveThirtyEight (CC BY 4.0), cleanlab/label-errors (Apache-2.0), ICDAR 2019 post-OCR, MLQE-PE and NSMC (CC0).

@@ -203,7 +203,7 @@ def _show_square(
     with offline_numbers:
         _show_offline_numbers(cards, run, settings)
     with online_numbers:
-        _show_online_numbers(found, settings)
+        _show_online_numbers(model, found, settings)
     with offline_words:
         _show_offline_words(run, version)
     with online_words:
@@ -330,7 +330,7 @@ def _show_offline_numbers(cards: list[Scorecard], run: Run | None, settings: Set
     frame.show_table(tables.offline_table(cards))
 
 
-def _show_online_numbers(found: VersionSum | None, settings: Settings) -> None:
+def _show_online_numbers(model: str, found: VersionSum | None, settings: Settings) -> None:
     st.subheader("Online, in numbers", anchor=False)
     if found is None:
         frame.show_text("No predictions of this version in the chosen time.")
@@ -339,6 +339,9 @@ def _show_online_numbers(found: VersionSum | None, settings: Settings) -> None:
     data_to = f"{moment(found.last_us, zone, now_us)} ({ago(found.last_us, now_us)})"
     frame.show_caption(f"Data to {data_to}; the latest can still be corrected")
     frame.show_table(tables.online_table(tables.numbers_of(*found), tables.correction_rate(found.window)))
+    frame.show_caption(
+        f"Attribution window (after it an outcome is final): {reads.describe_window(model).said}"
+    )
 
 
 def _show_offline_words(run: Run | None, version: str) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from quality.data_standing import Watched
-    from quality.maturity import Delays
+    from quality.maturity import AttributionWindow, Delays
     from quality.rates import Number
     from storage.audits import AuditedError
     from storage.database import Database
@@ -40,6 +40,8 @@ class Report:
     reliability: "dict[str, FoundReliability]"
     #: By model and version: of the champions, all that can be watched for data drift.
     watched: "dict[tuple[str, str], list[Watched]]"
+    #: By model: from which age on outcomes are final.
+    attribution: "dict[str, AttributionWindow]"
 
     @property
     def fails(self) -> bool:
@@ -52,11 +54,12 @@ def read_report(
 ) -> Report:
     """Read what is reported of one model, or of all."""
     from quality.data_standing import stand_all
+    from quality.maturity import describe_window
     from storage.audits import read_audited_error
     from storage.data_shifts import read_data_drift_states
     from storage.maturity import read_corrections, read_delays
-    from storage.reliability import read_reliability
     from storage.releases import champion
+    from storage.reliability import read_reliability
     from storage.sheets import find_served
     from storage.windows import list_models
 
@@ -68,11 +71,16 @@ def read_report(
     audits: dict[tuple[str, str], AuditedError] = {}
     reliability: dict[str, FoundReliability] = {}
     watched: dict[tuple[str, str], list[Watched]] = {}
+    attribution: dict[str, AttributionWindow] = {}
     for name in models:
         known = settings.models.get(name, Model())
         horizon_us = known.detector.horizons_us[0]
         with database.read() as connection:
-            delays = read_delays(connection, model=name, now_us=now_us, horizon_us=horizon_us)
+            given_us = known.attribution_window_us
+            delays = read_delays(
+                connection, model=name, now_us=now_us, horizon_us=horizon_us, given_us=given_us
+            )
+            attribution[name] = describe_window(delays, given_us)
             found = read_corrections(
                 connection, model=name, since_us=now_us - span_us, now_us=now_us, delays=delays
             )
@@ -91,7 +99,7 @@ def read_report(
         corrections |= {(name, version): each for version, each in found.items()}
         rows += _read_rows(database, name, delays, now_us, span_us)
         sheets += _read_sheets(database, name, known, delays, now_us)
-    return Report(rows, corrections, sheets, audits, reliability, watched)
+    return Report(rows, corrections, sheets, audits, reliability, watched, attribution)
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -102,6 +110,7 @@ def report_json(report: Report) -> dict[str, Any]:
             {"model": model, "version": version, **asdict(found)}
             for (model, version), found in report.corrections.items()
         ],
+        "attribution": [{"model": model, **asdict(each)} for model, each in report.attribution.items()],
         "audits": [
             {"model": model, "version": version, **asdict(found)}
             for (model, version), found in report.audits.items()
@@ -134,11 +143,14 @@ def report_json(report: Report) -> dict[str, Any]:
 def print_report(report: Report, settings: Settings) -> None:
     """Print the report for people."""
     from rich.console import Console
+    from rich.text import Text
 
     # In a file or a pipe nothing has to be broken into lines.
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
     _print_rows(console, report.rows)
     _print_corrections(console, report.corrections)
+    for model, window in report.attribution.items():
+        console.print(Text(for_terminal(f"{model}, attribution window: {window.said}")))
     _print_reliability(console, report.reliability)
     _print_audits(console, report.audits)
     _print_sheets(console, report.sheets, settings)

@@ -67,6 +67,11 @@ def test_a_model_with_a_dash_is_reached_from_the_environment(tmp_path):
         ("[models.m.detector]\nhorizon_seconds = 60\n", "did you mean models.m.detector.horizons_seconds"),
         ("[models.m.requirements]\nserved_p95_ms = nan\n", "models.m.requirements.served_p95_ms must be"),
         ("[models.m.requirements]\nserving_mode = 'cloud'\n", "$.models[...].requirements.serving_mode"),
+        (
+            "[models.m]\nattribution_window_seconds = 0\n",
+            "models.m.attribution_window_seconds must be more than 0",
+        ),
+        ("[models.m]\nattribution_window_seconds = 3e6\n", "at most 30 days"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_fix(tmp_path, text, said):

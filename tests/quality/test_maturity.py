@@ -1,5 +1,7 @@
 """Fresh rates: unbiased before feedback is in, as long as delays stay as they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from quality.maturity import (
     LONGEST_WINDOW_US,
     SHORTEST_WINDOW_US,
     choose_window,
+    describe_window,
     exposure_interval,
     fresh_rate,
     learn_delays,
@@ -92,3 +95,35 @@ def test_without_any_exposure_nothing_is_claimed() -> None:
     assert delays is not None
     fresh = fresh_rate(0, [0, 0], delays)
     assert (fresh.rate, fresh.low, fresh.high) == (None, 0.0, 1.0)
+
+
+def test_the_window_is_the_age_by_which_98_percent_have_come() -> None:
+    delays = learn_delays([*[HOUR_US] * 97, *[3 * 24 * HOUR_US] * 3], WEEK_US)
+    found = describe_window(delays, None)
+    assert found.window_us is not None
+    assert 3 * 24 * HOUR_US <= found.window_us <= 1.1 * 3 * 24 * HOUR_US
+    assert (found.is_given, found.n, found.learnt_in_us, found.share) == (False, 100, WEEK_US, 1.0)
+    assert "learnt from 100 corrections of predictions older than 7 days" in found.said
+
+
+def test_a_young_service_says_that_later_corrections_are_not_known() -> None:
+    found = describe_window(learn_delays([1_000_000] * 300, HOUR_US), None)
+    assert found.window_us == HOUR_US
+    assert "later corrections are not known yet" in found.said
+
+
+def test_a_window_that_was_set_is_kept_and_judged_by_what_was_learnt() -> None:
+    delays = learn_delays([*[HOUR_US] * 90, *[3 * 24 * HOUR_US] * 10], WEEK_US)
+    assert delays is not None
+    given = replace(delays, given_us=24 * HOUR_US)
+    found = describe_window(given, 24 * HOUR_US)
+    assert (found.window_us, found.is_given, found.share) == (24 * HOUR_US, True, pytest.approx(0.9))
+    assert found.said.startswith("Set to 1 day, by when 90 %")
+    assert given.settled_us == 24 * HOUR_US
+
+
+def test_without_corrections_there_is_no_window_but_one_that_was_set() -> None:
+    assert describe_window(None, None).window_us is None
+    assert describe_window(None, HOUR_US).window_us == HOUR_US
+    longer = replace(learn_delays([1] * 5, HOUR_US), given_us=WEEK_US)
+    assert "not known yet" in describe_window(longer, WEEK_US).said

@@ -120,3 +120,19 @@ def test_corrections_are_read_so_far_fresh_and_matured(db: Database, apply_to: A
     assert rates.matured.low is not None
     assert (unknown["1"].fresh.value, unknown["1"].matured.n, unknown["1"].settled_us) == (None, 0, None)
     assert unknown["1"].so_far.value == pytest.approx(0.05)
+
+
+def test_a_window_that_was_set_is_learnt_in_and_taken_as_it_is(db: Database, apply_to: Apply) -> None:
+    fill(apply_to, 400, 3 * HOUR_US, every_us=HOUR_US // 4)
+    now_us = START_US + 5 * DAY_US
+    with db.read() as c:
+        delays = read_delays(c, model=MODEL, now_us=now_us, horizon_us=HORIZON_US, given_us=2 * DAY_US)
+        found = read_corrections(c, model=MODEL, since_us=now_us - DAY_US, now_us=now_us, delays=delays)
+        early = read_delays(
+            c, model=MODEL, now_us=START_US + DAY_US, horizon_us=HORIZON_US, given_us=2 * DAY_US
+        )
+    assert delays is not None
+    assert early is not None
+    assert (delays.window_us, delays.settled_us) == (2 * DAY_US, 2 * DAY_US)
+    assert all(each.settled_us == 2 * DAY_US for each in found.values())
+    assert early.window_us < 2 * DAY_US == early.settled_us

@@ -66,6 +66,21 @@ def test_the_fresh_rate_stands_beside_the_one_so_far_and_the_matured_one(errata,
     assert "fresh rate (provisional)" in errata("report").out
 
 
+def test_the_attribution_window_is_told_with_where_it_comes_from(errata, seeded):
+    (learnt,) = errata("report", "--model", MODEL, "--json").json()["attribution"]
+    assert learnt["window_us"] > 0
+    assert not learnt["is_given"]
+    assert "learnt from" in errata("report", "--model", MODEL).out
+
+
+def test_calibration_is_told_of_every_slice(errata, seeded):
+    found = errata("report", "--model", MODEL, "--json").json()["calibration"]
+    assert {"all"} < {row["slice"] for row in found}
+    for row in found:
+        assert 0 <= row["brier"] <= 1
+        assert sum(step["n"] for step in row["steps"]) == row["accuracy"]["n"]
+
+
 def test_where_nothing_was_audited_the_report_says_so(errata, seeded):
     [found] = errata("report", "--model", MODEL, "--json").json()["audits"]
     assert (found["version"], found["audited"]) == ("2", None)
