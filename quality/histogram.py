@@ -8,9 +8,10 @@ import bisect
 import functools
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,20 @@ ZERO_BUCKET = -1
 #: The bucket of 2^63 - 1; larger values are counted there.
 LAST_BUCKET = 2184
 
+IntArray = npt.NDArray[np.int64]
+
 _NUMERATOR, _DENOMINATOR = 101, 99
+_N_BUCKETS = LAST_BUCKET - ZERO_BUCKET + 1
 _PAIR = np.dtype([("bucket", "<i2"), ("count", "<i8")])
+
+
+@dataclass(frozen=True, slots=True)
+class Histograms:
+    """Many histograms as columns: `counts[i]` values in `buckets[i]` of the histogram number `rows[i]`."""
+
+    rows: IntArray
+    buckets: IntArray
+    counts: IntArray
 
 
 def bucket_of(value_us: int) -> int:
@@ -34,7 +47,7 @@ def bucket_of(value_us: int) -> int:
     return min(bisect.bisect_left(_upper_bounds(), value_us), LAST_BUCKET)
 
 
-def buckets_of(values_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def buckets_of(values_us: IntArray) -> IntArray:
     """Return the bucket of each latency, as `bucket_of` does."""
     buckets = np.searchsorted(_upper_bounds_array(), values_us, side="left")
     return np.where(values_us <= 0, ZERO_BUCKET, buckets).astype(np.int64)
@@ -52,10 +65,63 @@ def decode(data: bytes) -> dict[int, int]:
     return dict(zip(pairs["bucket"].tolist(), pairs["count"].tolist(), strict=True))
 
 
+def decode_all(parts: Sequence[bytes]) -> Histograms:
+    """Read what `encode` wrote many times, number by number. Raises Malformed("bad_histogram")."""
+    sizes, odd = np.divmod(np.array([len(part) for part in parts], dtype=np.int64), _PAIR.itemsize)
+    if odd.any():
+        raise Malformed("bad_histogram", f"a histogram is pairs of {_PAIR.itemsize} bytes")
+    pairs = _read_pairs(b"".join(parts))
+    rows = np.repeat(np.arange(len(parts), dtype=np.int64), sizes)
+    return Histograms(rows, pairs["bucket"].astype(np.int64), pairs["count"].astype(np.int64))
+
+
+def encode_all(summed: Histograms, n_rows: int) -> list[bytes]:
+    """Write each of `n_rows` histograms, which `sum_all` has summed, as `encode` does."""
+    pairs = np.empty(len(summed.rows), dtype=_PAIR)
+    pairs["bucket"], pairs["count"] = summed.buckets, summed.counts
+    data = pairs.tobytes()
+    ends = np.searchsorted(summed.rows, np.arange(n_rows + 1)) * _PAIR.itemsize
+    return [data[start:end] for start, end in pairwise(ends.tolist())]
+
+
+def sum_all(histograms: Histograms) -> Histograms:
+    """Add up what is in the same bucket of the same histogram; sorted, without counts of 0."""
+    places = histograms.rows * _N_BUCKETS + (histograms.buckets - ZERO_BUCKET)
+    order = np.argsort(places, kind="stable")
+    places = places[order]
+    (starts,) = np.nonzero(np.diff(places, prepend=-1))
+    if not len(starts):
+        return histograms
+    counts = np.add.reduceat(histograms.counts[order], starts)
+    kept = counts != 0
+    rows, buckets = np.divmod(places[starts][kept], _N_BUCKETS)
+    return Histograms(rows, buckets + ZERO_BUCKET, counts[kept])
+
+
+def take_all(summed: Histograms, chosen: IntArray) -> Histograms:
+    """The histograms with the numbers `chosen`, which become the numbers 0, 1, …; repetitions are allowed."""
+    starts, ends = (np.searchsorted(summed.rows, chosen, side=side) for side in ("left", "right"))
+    sizes = ends - starts
+    rows = np.repeat(np.arange(len(chosen), dtype=np.int64), sizes)
+    # Within each histogram its own pairs, one after another.
+    pairs = np.arange(len(rows)) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+    return Histograms(rows, summed.buckets[pairs], summed.counts[pairs])
+
+
+def join_all(parts: Sequence[Histograms], n_rows: Sequence[int]) -> Histograms:
+    """The histograms of each part, `n_rows[i]` of them, numbered on from those of the part before."""
+    starts = [0, *np.cumsum(n_rows).tolist()]
+    return Histograms(
+        np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=False)]),
+        np.concatenate([part.buckets for part in parts]),
+        np.concatenate([part.counts for part in parts]),
+    )
+
+
 def merge(parts: Iterable[bytes]) -> bytes:
     """Add histograms exactly, in any order; the counts of a part may be negative, to take others back."""
     pairs = _read_pairs(b"".join(parts))
-    counts = np.zeros(LAST_BUCKET - ZERO_BUCKET + 1, dtype=np.int64)
+    counts = np.zeros(_N_BUCKETS, dtype=np.int64)
     np.add.at(counts, pairs["bucket"].astype(np.int64) - ZERO_BUCKET, pairs["count"].astype(np.int64))
     (places,) = np.nonzero(counts)
     merged = np.empty(len(places), dtype=_PAIR)
@@ -114,7 +180,7 @@ def _upper_bounds() -> tuple[int, ...]:
 
 
 @functools.cache
-def _upper_bounds_array() -> npt.NDArray[np.int64]:
+def _upper_bounds_array() -> IntArray:
     return np.array(_upper_bounds()[:LAST_BUCKET], dtype=np.int64)
 
 
@@ -137,11 +203,11 @@ def _middle_us(bucket: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)
 
 
-def _bucket_at(buckets: npt.NDArray[np.int64], cumulated: npt.NDArray[np.int64], rank: int) -> int:
+def _bucket_at(buckets: IntArray, cumulated: IntArray, rank: int) -> int:
     return int(buckets[np.searchsorted(cumulated, rank, side="left")])
 
 
-def _cumulate(data: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _cumulate(data: bytes) -> tuple[IntArray, IntArray]:
     pairs = _read(data)
     if (pairs["count"] < 0).any():
         raise ValueError("negative counts have no quantiles: merge the part with what it takes back")

@@ -6,18 +6,17 @@ new.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from quality import histogram
 from quality.distances import PPM
-from quality.histogram import LAST_BUCKET, ZERO_BUCKET, bucket_of, buckets_of
+from quality.histogram import Histograms, IntArray, bucket_of
 from quality.outcomes import FeedbackFact
-
-IntArray = npt.NDArray[np.int64]
 
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
@@ -48,6 +47,33 @@ class Contribution:
 
 
 ZERO = Contribution()
+
+#: The numbers of a contribution that are no histograms, in the order of the rows of `Contributions.counts`.
+COUNTS: Final = (
+    "n",
+    "n_edit",
+    "n_accept",
+    "n_reject",
+    "n_distance",
+    "distance_ppm",
+    "distance_ppm_squares",
+)
+_read_sums = attrgetter(*COUNTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """Many contributions as columns, so that one operation is about all of them."""
+
+    #: A row for each of COUNTS, a column for each contribution.
+    counts: IntArray
+    served: Histograms
+    shown: Histograms
+
+    @property
+    def n_rows(self) -> int:
+        """How many there are."""
+        return int(self.counts.shape[1])
 
 
 def minute_of(time_us: int) -> int:
@@ -80,24 +106,17 @@ def of_outcome(fact: FeedbackFact | None) -> Contribution:
     )
 
 
-def sum_predictions(
-    latencies_us: Sequence[int | None], group_of: Sequence[int], n_groups: int
-) -> list[Contribution]:
-    """Return the sum of `of_prediction` over each group; `group_of` names the group of each prediction."""
-    groups = np.asarray(group_of, dtype=np.int64)
-    ones = np.ones(len(groups), dtype=np.int64)
-    served = _sum_buckets(latencies_us, ones, groups, n_groups)
-    return [
-        Contribution(n=n, served=counts)
-        for n, counts in zip(np.bincount(groups, minlength=n_groups).tolist(), served, strict=True)
-    ]
+def of_predictions(latencies_us: Sequence[int | None]) -> Contributions:
+    """Return `of_prediction` of each, as columns."""
+    counts = np.zeros((len(COUNTS), len(latencies_us)), dtype=np.int64)
+    counts[COUNTS.index("n")] = 1
+    signs = np.ones(len(latencies_us), dtype=np.int64)
+    return Contributions(counts, _bucket(latencies_us, signs), _bucket([], signs))
 
 
-def sum_outcomes(
-    facts: Sequence[FeedbackFact], signs: Sequence[int], group_of: Sequence[int], n_groups: int
-) -> list[Contribution]:
-    """Return the sum of `of_outcome` over each group, an outcome with the sign -1 being taken back."""
-    groups, weights = np.asarray(group_of, dtype=np.int64), np.asarray(signs, dtype=np.int64)
+def of_outcomes(facts: Sequence[FeedbackFact], signs: Sequence[int]) -> Contributions:
+    """Return `of_outcome` of each, as columns; an outcome with the sign -1 is taken back."""
+    weights = np.asarray(signs, dtype=np.int64)
     actions = np.array([fact.action for fact in facts], dtype="U6")
     edited, accepted = actions == "edit", actions == "accept"
     known = np.array([fact.distance_ppm is not None for fact in facts], dtype=bool)
@@ -110,12 +129,68 @@ def sum_outcomes(
         "distance_ppm": distances,
         "distance_ppm_squares": distances**2 // PPM,
     }
-    sums = {name: np.zeros(n_groups, dtype=np.int64) for name in columns}
+    counts = np.zeros((len(COUNTS), len(facts)), dtype=np.int64)
     for name, values in columns.items():
-        np.add.at(sums[name], groups, values * weights)
-    shown = _sum_buckets([fact.display_us for fact in facts], weights, groups, n_groups)
-    rows = zip(*(total.tolist() for total in sums.values()), shown, strict=True)
-    return [Contribution(**dict(zip(columns, row, strict=False)), shown=row[-1]) for row in rows]
+        counts[COUNTS.index(name)] = values * weights
+    return Contributions(counts, _bucket([], weights), _bucket([fact.display_us for fact in facts], weights))
+
+
+def sum_groups(many: Contributions, group_of: Sequence[int] | IntArray, n_groups: int) -> Contributions:
+    """Return the sum of each group; `group_of` names the group of each contribution."""
+    groups = np.asarray(group_of, dtype=np.int64)
+    counts = np.zeros((len(COUNTS), n_groups), dtype=np.int64)
+    for total, values in zip(counts, many.counts, strict=True):
+        np.add.at(total, groups, values)
+    served, shown = (
+        histogram.sum_all(replace(each, rows=groups[each.rows])) for each in (many.served, many.shown)
+    )
+    return Contributions(counts, served, shown)
+
+
+def take(summed: Contributions, chosen: IntArray) -> Contributions:
+    """Return the contributions at the places in `chosen`, in that order, of what `sum_groups` returned."""
+    served, shown = (histogram.take_all(each, chosen) for each in (summed.served, summed.shown))
+    return Contributions(summed.counts[:, chosen], served, shown)
+
+
+def join(parts: Sequence[Contributions]) -> Contributions:
+    """Return the contributions of all parts, one part after another."""
+    n_rows = [part.n_rows for part in parts]
+    return Contributions(
+        np.concatenate([part.counts for part in parts], axis=1),
+        histogram.join_all([part.served for part in parts], n_rows),
+        histogram.join_all([part.shown for part in parts], n_rows),
+    )
+
+
+def are_zero(summed: Contributions) -> npt.NDArray[np.bool_]:
+    """Return `is_zero` of each, of what `sum_groups` returned."""
+    zero: npt.NDArray[np.bool_] = np.logical_not(np.any(summed.counts, axis=0))
+    zero[summed.served.rows] = False
+    zero[summed.shown.rows] = False
+    return zero
+
+
+def as_columns(parts: Sequence[Contribution]) -> Contributions:
+    """Return contributions as columns."""
+    counts = np.array([_read_sums(part) for part in parts], dtype=np.int64).reshape(len(parts), len(COUNTS))
+    served, shown = (
+        histogram.decode_all([histogram.encode(each) for each in histograms])
+        for histograms in ([part.served for part in parts], [part.shown for part in parts])
+    )
+    return Contributions(np.ascontiguousarray(counts.T), served, shown)
+
+
+def as_objects(summed: Contributions) -> list[Contribution]:
+    """Return each contribution by itself, of what `sum_groups` returned."""
+    served, shown = (
+        map(histogram.decode, histogram.encode_all(each, summed.n_rows))
+        for each in (summed.served, summed.shown)
+    )
+    return [
+        Contribution(**dict(zip(COUNTS, counts, strict=True)), served=one, shown=other)
+        for counts, one, other in zip(summed.counts.T.tolist(), served, shown, strict=True)
+    ]
 
 
 def add(a: Contribution, b: Contribution) -> Contribution:
@@ -128,9 +203,9 @@ def add_all(parts: Iterable[Contribution]) -> Contribution:
     parts = list(parts)
     if len(parts) == 1:
         return parts[0]
-    sums = [sum(values) for values in zip(*map(_read_sums, parts), strict=True)] or [0] * len(_SUMS)
+    sums = [sum(values) for values in zip(*map(_read_sums, parts), strict=True)] or [0] * len(COUNTS)
     return Contribution(
-        **dict(zip(_SUMS, sums, strict=True)),
+        **dict(zip(COUNTS, sums, strict=True)),
         served=_merge(part.served for part in parts),
         shown=_merge(part.shown for part in parts),
     )
@@ -139,7 +214,7 @@ def add_all(parts: Iterable[Contribution]) -> Contribution:
 def negate(a: Contribution) -> Contribution:
     """Return -a, which takes `a` back."""
     return Contribution(
-        **{name: -getattr(a, name) for name in _SUMS},
+        **{name: -getattr(a, name) for name in COUNTS},
         served={bucket: -count for bucket, count in a.served.items()},
         shown={bucket: -count for bucket, count in a.shown.items()},
     )
@@ -155,33 +230,11 @@ def is_zero(a: Contribution) -> bool:
     return a == ZERO
 
 
-_SUMS = (
-    "n",
-    "n_edit",
-    "n_accept",
-    "n_reject",
-    "n_distance",
-    "distance_ppm",
-    "distance_ppm_squares",
-)
-_read_sums = attrgetter(*_SUMS)
-
-
-def _sum_buckets(
-    values_us: Sequence[int | None], weights: IntArray, groups: IntArray, n_groups: int
-) -> list[dict[int, int]]:
-    """Return the histogram of each group, in which each value counts with its weight."""
-    known = np.array([value is not None for value in values_us], dtype=bool)
-    buckets = buckets_of(np.array([value for value in values_us if value is not None], dtype=np.int64))
-    width = LAST_BUCKET - ZERO_BUCKET + 1
-    places, which = np.unique(groups[known] * width + buckets - ZERO_BUCKET, return_inverse=True)
-    counts = np.zeros(len(places), dtype=np.int64)
-    np.add.at(counts, which, weights[known])
-    histograms: list[dict[int, int]] = [{} for _ in range(n_groups)]
-    for place, count in zip(places.tolist(), counts.tolist(), strict=True):
-        if count:
-            histograms[place // width][place % width + ZERO_BUCKET] = count
-    return histograms
+def _bucket(values_us: Sequence[int | None], weights: IntArray) -> Histograms:
+    """Return the histogram of each value that is known, in which it counts with its weight."""
+    (rows,) = np.nonzero(np.array([value is not None for value in values_us], dtype=bool))
+    known = np.array([value for value in values_us if value is not None], dtype=np.int64)
+    return Histograms(rows, histogram.buckets_of(known), weights[rows])
 
 
 def _merge(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
-from quality.windows import of_outcome, of_prediction
+from quality.windows import add, as_columns, of_outcome, of_prediction
 from storage.database import Database, lift_timeouts
 from storage.erasures import ERASED_DETAIL, is_about, read_erased, read_quoted
 from storage.insertion import as_text, is_one_of, list_keys
@@ -31,7 +31,7 @@ from storage.tables import (
     voc,
 )
 from storage.tombstones import remove_events
-from storage.windows import Addition, add_to_windows, place_of
+from storage.windows import Additions, add_to_windows, place_of
 
 _ROWS_AT_ONCE: Final = 1000
 #: The shard of `erased_windows` of what was stored before it was erased, which is no partition.
@@ -191,10 +191,8 @@ def _erase_predictions(c: Connection, ids: Sequence[str]) -> int:
     columns = (as_text(c, p.id), p.model, p.version, p.time_us, p.slices, p.latency_us)
     found = c.execute(select(*columns).where(chosen).order_by(p.id).with_for_update()).all()
     became = read_outcomes(c, [row.id for row in found])
-    counted: list[Addition] = []
-    for row in found:
-        place = place_of(row)
-        counted += [(place, of_prediction(row.latency_us)), (place, of_outcome(became.get(row.id)))]
+    made = [add(of_prediction(row.latency_us), of_outcome(became.get(row.id))) for row in found]
+    counted = Additions([place_of(row) for row in found], as_columns(made))
     add_to_windows(c, _SHARD, counted, erased_windows)
     c.execute(outcomes.delete().where(is_one_of(c, outcomes.c.prediction_id, ids)))
     n = remove_events(c, "feedback", is_one_of(c, feedback.c.prediction_id, ids), is_erased=True)

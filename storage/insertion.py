@@ -105,13 +105,23 @@ def is_one_of(c: Connection, tested: Column[Any], values: Sequence[Any]) -> Colu
         listed = list_keys(c, [tested], [(value,) for value in values])
         return tested.in_(select(listed.c[tested.name]))
     # UUIDs are the keys of nearly everything, and as one text they are read at once.
-    ids = ",".join(values)
     if c.dialect.name == "postgresql":
-        return tested.in_(
-            select(func.unnest(cast(bindparam(None, f"{{{ids}}}", Text), postgresql.ARRAY(Uuid))))
+        return tested.in_(select(func.unnest(_as_uuids(values))))
+    return tested.in_(select(func.json_each(_as_digits(values)).table_valued("value").c.value))
+
+
+def number_ids(c: Connection, ids: Sequence[str]) -> FromClause:
+    """A table named `listed` with the columns `id` and `place` (from 0), to join with; see `is_one_of`."""
+    if c.dialect.name == "postgresql":
+        each = func.unnest(_as_uuids(ids)).table_valued(
+            column("id", Uuid(as_uuid=False)), with_ordinality="n"
         )
-    digits = '["' + ids.replace("-", "").replace(",", '","') + '"]' if ids else "[]"
-    return tested.in_(select(func.json_each(digits).table_valued("value").c.value))
+        numbered = each.render_derived(name="each_id")
+        return select(numbered.c.id, (numbered.c.n - 1).label("place")).subquery("listed")
+    each = func.json_each(_as_digits(ids)).table_valued("key", "value", name="each_id")
+    return select(
+        type_coerce(each.c.value, Uuid(as_uuid=False)).label("id"), each.c.key.label("place")
+    ).subquery("listed")
 
 
 def in_span(tested: Column[int], since_us: int | None, until_us: int | None) -> list[ColumnElement[bool]]:
@@ -155,6 +165,16 @@ def list_keys(c: Connection, columns: Sequence[Column[Any]], keys: Sequence[tupl
         for place, (name, each) in enumerate(zip(names, columns, strict=True))
     ]
     return select(*parts).subquery("listed")
+
+
+def _as_uuids(ids: Sequence[str]) -> ColumnElement[Any]:
+    """Ids as PostgreSQL takes them in one text."""
+    return cast(bindparam(None, "{" + ",".join(ids) + "}", Text), postgresql.ARRAY(Uuid))
+
+
+def _as_digits(ids: Sequence[str]) -> str:
+    """Ids as SQLite keeps them, in one text."""
+    return '["' + ",".join(ids).replace("-", "").replace(",", '","') + '"]' if ids else "[]"
 
 
 def _portions(rows: Rows) -> Iterator[list[Mapping[str, Any]]]:

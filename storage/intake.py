@@ -32,7 +32,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, or_
 from errata.errors import Behind, Malformed, Stop
 from errata.events import Who
 from errata.settings import Model
-from quality.windows import minute_of, sum_predictions
+from quality.windows import minute_of, of_predictions
 from storage.database import Database, savepoint
 from storage.erasures import blank_erased, read_erased
 from storage.facts import (
@@ -49,7 +49,7 @@ from storage.facts import (
 )
 from storage.insertion import Columns, insert_by_id, insert_new, is_one_of, list_keys, list_seen, take
 from storage.locks import lock_shard
-from storage.pairing import COUNTED, list_with_feedback, pair
+from storage.pairing import COUNTED, list_counted, list_with_feedback, pair
 from storage.records import Applied, DeadLetter
 from storage.slices import Tagged, assign_slices, hour_of
 from storage.tables import (
@@ -63,7 +63,7 @@ from storage.tables import (
     voc,
 )
 from storage.tombstones import Kind, bury, find_tombstones, remove_events
-from storage.windows import SWEEP_SHARD, Addition, add_to_windows, number_places
+from storage.windows import SWEEP_SHARD, Additions, add_to_windows, join_additions
 
 #: How long after its arrival a feedback is looked at by `sweep_orphans`: much longer than any transaction.
 SWEEP_US: Final = 86_400_000_000
@@ -324,12 +324,13 @@ def _store(c: Connection, facts: Sequence[AnyFact], circumstances: _Circumstance
         given = [fact for fact in given if fact.id not in new.erased]
         said = [fact for fact in said if fact.id not in new.erased]
     insert_by_id(c, predictions, made_columns)
-    insert_by_id(c, feedback, feedback_columns(given, shard, now_us))
+    given_columns = feedback_columns(given, shard, now_us)
+    insert_by_id(c, feedback, given_columns)
     insert_by_id(c, voc, voc_columns(said, now_us))
-    corrected = {fact.data.prediction_id for fact in given if fact.data.who.kind == COUNTED}
-    waited_for = list_with_feedback(c, sorted(made_columns["id"]))
-    pairing = pair(c, circumstances.models, sorted(waited_for | corrected))
-    add_to_windows(c, shard, additions + pairing.additions)
+    counted = list_counted(given_columns)
+    waited_for = list_with_feedback(c, made_columns["id"])
+    pairing = pair(c, circumstances.models, sorted(waited_for | counted.keys()), counted)
+    add_to_windows(c, shard, join_additions([additions, pairing.additions]))
     return len(new.made) + len(new.given) + len(new.said)
 
 
@@ -448,14 +449,11 @@ def _predictions(c: Connection, made: Sequence[PredictionFact], circumstances: _
     return prediction_columns(made, times_us, slices, circumstances.shard, circumstances.now_us)
 
 
-def _count(columns: Columns) -> list[Addition]:
+def _count(columns: Columns) -> Additions:
     """What new predictions add, and where."""
     minutes_us = [minute_of(time_us) for time_us in columns["time_us"]]
-    places, place_of = number_places(
-        zip(columns["model"], columns["version"], minutes_us, columns["slices"], strict=True)
-    )
-    sums = sum_predictions(columns["latency_us"], place_of, len(places))
-    return list(zip(places, sums, strict=True))
+    places = list(zip(columns["model"], columns["version"], minutes_us, columns["slices"], strict=True))
+    return Additions(places, of_predictions(columns["latency_us"]))
 
 
 def _refuse_unknown_models(

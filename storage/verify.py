@@ -34,7 +34,7 @@ from storage.tables import (
     windows,
 )
 from storage.tombstones import TABLES, sum_removals
-from storage.windows import Addition, WindowKey, contribution_of, place_of, sum_additions, sum_shards
+from storage.windows import Place, WindowKey, contribution_of, list_windows, place_of, sum_shards
 
 _PREDICTIONS_AT_ONCE: Final = 5000
 #: What of a prediction is needed to count it again.
@@ -100,7 +100,7 @@ def recount(
     for some in pages:
         ids = [prediction.id for prediction in some]
         facts, stored = read_feedback(c, ids), read_outcomes(c, ids)
-        additions: list[Addition] = []
+        counted: dict[Place, list[Contribution]] = defaultdict(list)
         for prediction in some:
             old = stored.get(prediction.id)
             now = judge(models, prediction, facts[prediction.id]) if prediction.id in facts else None
@@ -113,13 +113,23 @@ def recount(
             place = place_of(prediction)
             if place.minute_us < since_us:
                 continue
-            additions += [(place, of_prediction(prediction.latency_us)), (place, of_outcome(now))]
-        for key, contribution in sum_additions(additions).items():
-            totals[key] = add_all((totals.get(key, ZERO), contribution))
+            counted[place] += of_prediction(prediction.latency_us), of_outcome(now)
+        for key, parts in _spread(counted).items():
+            totals[key] = add_all((totals.get(key, ZERO), *parts))
         n_predictions += len(some)
         n_outcomes += len(stored)
     found.checked |= {"predictions": n_predictions, "outcomes": n_outcomes}
     return totals
+
+
+def _spread(counted: Mapping[Place, Sequence[Contribution]]) -> dict[WindowKey, list[Contribution]]:
+    """What each window is made of, one by one and not as the intake does it (storage/windows.py)."""
+    spread: dict[WindowKey, list[Contribution]] = defaultdict(list)
+    for place, parts in counted.items():
+        total = add_all(parts)
+        for key in list_windows(place):
+            spread[key].append(total)
+    return spread
 
 
 def add_erased(c: Connection, counted: dict[WindowKey, Contribution], wanted: ColumnElement[bool]) -> None:

@@ -5,17 +5,28 @@ negative counts, where one shard takes back what another one added: only the sum
 show.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 from sqlalchemy import Connection, RowMapping, Table, and_, func, select
 
 from errata.errors import Malformed, Stop
 from quality import histogram
-from quality.windows import MINUTE_US, Contribution, add_all, is_zero, minute_of
+from quality.windows import (
+    COUNTS,
+    MINUTE_US,
+    Contribution,
+    Contributions,
+    are_zero,
+    join,
+    minute_of,
+    sum_groups,
+    take,
+)
 from storage.insertion import in_span, list_keys, put_rows
 from storage.records import Window
 from storage.slices import ALL
@@ -32,7 +43,13 @@ class Place(NamedTuple):
     slices: str
 
 
-Addition = tuple[Place, Contribution]
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What is added to windows: as many contributions, as columns, as there are places."""
+
+    places: Sequence[tuple[str, str, int, str]]
+    contributions: Contributions
+
 
 #: Model, version, slice, minute.
 WindowKey = tuple[str, str, str, int]
@@ -41,10 +58,8 @@ WindowKey = tuple[str, str, str, int]
 SWEEP_SHARD: Final = -1
 
 _KEYS: Final = ("model", "version", "slice", "minute_us")
-_COUNTS: Final = ("n", "n_edit", "n_accept", "n_reject", "n_distance", "distance_ppm", "distance_ppm_squares")
 _HISTOGRAMS: Final = ("served", "shown")
 
-_Key = TypeVar("_Key")
 _read_slices: Final = msgspec.json.Decoder(list[str]).decode
 
 
@@ -53,31 +68,46 @@ def place_of(prediction: Any) -> Place:
     return Place(prediction.model, prediction.version, minute_of(prediction.time_us), prediction.slices)
 
 
-def number_places(places: Iterable[tuple[str, str, int, str]]) -> tuple[list[Place], list[int]]:
-    """The different ones among `places`, and for each of `places` which of them it is."""
-    numbers: dict[tuple[str, str, int, str], int] = {}
-    numbered = [numbers.setdefault(place, len(numbers)) for place in places]
-    return [Place(*place) for place in numbers], numbered
+def list_windows(place: tuple[str, str, int, str]) -> list[WindowKey]:
+    """The windows that a prediction at `place` is counted in."""
+    model, version, minute_us, slices = place
+    return [(model, version, name, minute_us) for name in (ALL, *_read_slices(slices))]
 
 
-def add_to_windows(c: Connection, shard: int, additions: Iterable[Addition], table: Table = windows) -> None:
+def add_to_windows(c: Connection, shard: int, additions: Additions, table: Table = windows) -> None:
     """Add `additions` to the rows of `shard`. The caller holds the lock of the shard (storage/locks.py)."""
-    sums = sum_additions(additions)
-    stored = _read_rows(c, table, shard, list(sums))
-    rows = [_sum(_as_row(key, contribution), stored.get(key)) for key, contribution in sorted(sums.items())]
-    put_rows(c, table, [{**row, "shard": shard} for row in rows])
+    keys, sums = spread(additions)
+    stored = _read_rows(c, table, shard, keys)
+    if stored:
+        number_of = {key: number for number, key in enumerate(keys)}
+        numbers = [*range(len(keys)), *(number_of[_key_of(row)] for row in stored)]
+        sums = sum_groups(join([sums, _read_contributions(stored)]), numbers, len(keys))
+    put_rows(c, table, _as_rows(keys, sums, shard))
 
 
-def sum_additions(additions: Iterable[Addition]) -> dict[WindowKey, Contribution]:
-    """What each window is to be moved by; those that are not moved are left out."""
-    # Few places are shared by many predictions: they are added up before they are spread over their windows.
-    places = _sum_by_key(additions)
-    spread = (
-        ((place.model, place.version, name, place.minute_us), contribution)
-        for place, contribution in places.items()
-        for name in (ALL, *_read_slices(place.slices))
+def join_additions(parts: Sequence[Additions]) -> Additions:
+    """All that several additions add."""
+    return Additions(
+        [place for part in parts for place in part.places], join([part.contributions for part in parts])
     )
-    return {key: total for key, total in _sum_by_key(spread).items() if not is_zero(total)}
+
+
+def spread(additions: Additions) -> tuple[list[WindowKey], Contributions]:
+    """Each window that is moved, in the order of their keys, and what it is to be moved by."""
+    # Few places are shared by many predictions: they are added up before they are spread over their windows.
+    places: dict[tuple[str, str, int, str], int] = {}
+    place_of = [places.setdefault(place, len(places)) for place in additions.places]
+    by_place = sum_groups(additions.contributions, place_of, len(places))
+    numbers: dict[WindowKey, int] = {}
+    members, window_of = [], []
+    for place, number in places.items():
+        for key in list_windows(place):
+            members.append(number)
+            window_of.append(numbers.setdefault(key, len(numbers)))
+    sums = sum_groups(take(by_place, np.array(members, dtype=np.int64)), window_of, len(numbers))
+    unmoved = are_zero(sums).tolist()
+    moved = sorted((key, number) for key, number in numbers.items() if not unmoved[number])
+    return [key for key, _ in moved], take(sums, np.array([number for _, number in moved], dtype=np.int64))
 
 
 def read_windows(
@@ -120,7 +150,7 @@ def sum_windows(
 def contribution_of(window: Window) -> Contribution:
     """The numbers of a window in the form in which quality/ computes with them."""
     served, shown = histogram.decode(window.served), histogram.decode(window.shown)
-    return Contribution(**{name: getattr(window, name) for name in _COUNTS}, served=served, shown=shown)
+    return Contribution(**{name: getattr(window, name) for name in COUNTS}, served=served, shown=shown)
 
 
 def list_models(c: Connection) -> list[str]:
@@ -170,13 +200,6 @@ def list_slices(
     return sorted(c.scalars(wanted), key=lambda name: (name != ALL, name))
 
 
-def _sum_by_key(additions: Iterable[tuple[_Key, Contribution]]) -> dict[_Key, Contribution]:
-    grouped: dict[_Key, list[Contribution]] = defaultdict(list)
-    for key, contribution in additions:
-        grouped[key].append(contribution)
-    return {key: add_all(parts) for key, parts in grouped.items()}
-
-
 def _read(
     c: Connection,
     model: str,
@@ -201,40 +224,49 @@ def _sum_groups(rows: Sequence[Any], group_of: Callable[[Any], Any]) -> list[Win
 
 def sum_shards(rows: Sequence[RowMapping | dict[str, Any]]) -> Window:
     """Rows of `windows` added up; named as the earliest of them."""
-    counts: dict[str, Any] = {name: sum(row[name] for row in rows) for name in _COUNTS}
+    counts: dict[str, Any] = {name: sum(row[name] for row in rows) for name in COUNTS}
     histograms: dict[str, Any] = {name: histogram.merge(row[name] for row in rows) for name in _HISTOGRAMS}
     first = min(rows, key=lambda row: int(row["minute_us"]))
     return Window(**{name: first[name] for name in _KEYS}, **counts, **histograms)
 
 
-def _as_row(key: WindowKey, contribution: Contribution) -> dict[str, Any]:
-    return {
-        **dict(zip(_KEYS, key, strict=True)),
-        **{name: getattr(contribution, name) for name in _COUNTS},
-        **{name: histogram.encode(getattr(contribution, name)) for name in _HISTOGRAMS},
-    }
+def _as_rows(keys: Sequence[WindowKey], sums: Contributions, shard: int) -> list[dict[str, Any]]:
+    names = (*_KEYS, "shard", *COUNTS, *_HISTOGRAMS)
+    served, shown = (histogram.encode_all(each, len(keys)) for each in (sums.served, sums.shown))
+    counts = sums.counts.T.tolist()
+    return [
+        dict(zip(names, (*key, shard, *row, one, other), strict=True))
+        for key, row, one, other in zip(keys, counts, served, shown, strict=True)
+    ]
 
 
 def _key_of(row: Any) -> WindowKey:
     return row["model"], row["version"], row["slice"], row["minute_us"]
 
 
-def _read_rows(
-    c: Connection, table: Table, shard: int, keys: Sequence[WindowKey]
-) -> dict[WindowKey, RowMapping]:
+def _read_rows(c: Connection, table: Table, shard: int, keys: Sequence[WindowKey]) -> Sequence[RowMapping]:
     if not keys:
-        return {}
+        return []
     columns = [table.c[name] for name in _KEYS]
     listed = list_keys(c, columns, keys)
     same = and_(table.c.shard == shard, *(column == listed.c[column.name] for column in columns))
-    return {_key_of(row): row for row in c.execute(select(table).join(listed, same)).mappings()}
+    return c.execute(select(table).join(listed, same)).mappings().all()
 
 
-def _sum(row: dict[str, Any], stored: RowMapping | None) -> dict[str, Any]:
-    if stored is None:
-        return row
+def _read_contributions(rows: Sequence[RowMapping]) -> Contributions:
+    counts = np.array([[row[name] for row in rows] for name in COUNTS], dtype=np.int64)
+    served, shown = (_read_histograms(rows, name) for name in _HISTOGRAMS)
+    return Contributions(counts, served, shown)
+
+
+def _read_histograms(rows: Sequence[RowMapping], name: str) -> histogram.Histograms:
     try:
-        merged = {name: histogram.merge((stored[name], row[name])) for name in _HISTOGRAMS}
-    except Malformed as error:
-        raise Stop(f"the window {_key_of(row)} is damaged ({error}): run `errata verify`") from error
-    return {**row, **{name: stored[name] + row[name] for name in _COUNTS}, **merged}
+        return histogram.decode_all([row[name] for row in rows])
+    except Malformed:
+        for row in rows:
+            try:
+                histogram.decode(row[name])
+            except Malformed as error:
+                damaged = f"the window {_key_of(row)} is damaged ({error}): run `errata verify`"
+                raise Stop(damaged) from error
+        raise

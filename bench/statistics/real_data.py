@@ -18,7 +18,7 @@ from quality.calibration import calibrate, estimate_wrong
 from quality.evidence import add_counts, no_evidence, restart
 from quality.intervals import mean_interval, rate_interval
 from quality.outcomes import FeedbackFact
-from quality.windows import sum_outcomes
+from quality.windows import as_objects, of_outcomes, sum_groups
 
 FILES = ("fivethirtyeight_games.csv.gz", "label_errors_mnist.csv.gz", "mlqe_pe_en-de.csv.gz")
 
@@ -49,7 +49,7 @@ def _forecasts(rows: list[dict[str, str]], seed: int) -> dict[str, Any]:
     leagues = sorted(set(league.tolist()))
     group = np.searchsorted(leagues, league)
     facts = [FeedbackFact("", "edit" if each else "accept", 0, 1_000_000 if each else 0) for each in wrong]
-    sums = sum_outcomes(facts, [1] * len(facts), group.tolist(), len(leagues))
+    sums = as_objects(sum_groups(of_outcomes(facts, [1] * len(facts)), group, len(leagues)))
     found = {}
     for name, total in zip(leagues, sums, strict=True):
         n = total.n_edit + total.n_accept
@@ -124,7 +124,7 @@ def _translations(rows: list[dict[str, str]]) -> dict[str, Any]:
         FeedbackFact("", "edit" if each else "accept", 0, int(far))
         for each, far in zip(edited, np.where(edited, ppm, 0), strict=True)
     ]
-    (total,) = sum_outcomes(facts, [1] * len(facts), [0] * len(facts), 1)
+    (total,) = as_objects(sum_groups(of_outcomes(facts, [1] * len(facts)), [0] * len(facts), 1))
     n = total.n_distance
     bounds = mean_interval(n, total.distance_ppm / 1e6, total.distance_ppm_squares / 1e6)
     assert bounds is not None

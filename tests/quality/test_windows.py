@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import fields
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,14 +15,20 @@ from quality.windows import (
     Contribution,
     add,
     add_all,
+    are_zero,
+    as_columns,
+    as_objects,
     is_zero,
+    join,
     minute_of,
     negate,
     of_outcome,
+    of_outcomes,
     of_prediction,
+    of_predictions,
     subtract,
-    sum_outcomes,
-    sum_predictions,
+    sum_groups,
+    take,
 )
 
 integers = st.integers(-(10**12), 10**12)
@@ -135,7 +142,8 @@ groups = st.integers(0, 3)
 
 @given(st.lists(st.tuples(latencies, groups)))
 def test_many_predictions_are_summed_as_they_are_one_by_one(made: list[tuple[int | None, int]]) -> None:
-    sums = sum_predictions([latency for latency, _ in made], [group for _, group in made], 4)
+    many = of_predictions([latency for latency, _ in made])
+    sums = as_objects(sum_groups(many, [group for _, group in made], 4))
     for group, total in enumerate(sums):
         assert total == add_all(of_prediction(latency) for latency, own in made if own == group)
 
@@ -144,11 +152,26 @@ def test_many_predictions_are_summed_as_they_are_one_by_one(made: list[tuple[int
 def test_many_outcomes_are_summed_and_taken_back_as_they_are_one_by_one(
     given_: list[tuple[FeedbackFact, int, int]],
 ) -> None:
-    sums = sum_outcomes(
-        [each[0] for each in given_], [each[1] for each in given_], [each[2] for each in given_], 4
-    )
+    many = of_outcomes([each[0] for each in given_], [each[1] for each in given_])
+    sums = as_objects(sum_groups(many, [each[2] for each in given_], 4))
     for group, total in enumerate(sums):
         own = [(fact, sign) for fact, sign, place in given_ if place == group]
         assert total == add_all(
             of_outcome(fact) if sign > 0 else negate(of_outcome(fact)) for fact, sign in own
         )
+
+
+@given(st.lists(st.tuples(contributions, groups)), st.lists(groups))
+def test_columns_of_contributions_are_summed_and_chosen_as_the_contributions_are(
+    parts: list[tuple[Contribution, int]], chosen: list[int]
+) -> None:
+    expected = [add_all(part for part, own in parts if own == group) for group in range(4)]
+    summed = sum_groups(as_columns([part for part, _ in parts]), [group for _, group in parts], 4)
+    assert as_objects(summed) == expected
+    assert are_zero(summed).tolist() == [is_zero(each) for each in expected]
+    taken = take(summed, np.array(chosen, dtype=np.int64))
+    assert as_objects(taken) == [expected[place] for place in chosen]
+    assert (
+        as_objects(join([summed, taken, summed]))
+        == expected + [expected[place] for place in chosen] + expected
+    )

@@ -4,10 +4,11 @@ import pytest
 
 from errata.errors import Stop
 from quality import histogram
-from quality.windows import Contribution
+from quality.windows import Contribution, as_columns
 from storage.database import Database
 from storage.tables import windows
 from storage.windows import (
+    Additions,
     Place,
     add_to_windows,
     contribution_of,
@@ -17,7 +18,6 @@ from storage.windows import (
     list_versions,
     read_spans,
     read_windows,
-    sum_additions,
     sum_windows,
 )
 from tests.builders import MINUTE_US, START_US
@@ -27,15 +27,17 @@ ONE = Contribution(n=1, served={10: 1})
 LATER = START_US + MINUTE_US
 
 
+def one_each(*places: Place) -> Additions:
+    return Additions(places, as_columns([ONE] * len(places)))
+
+
 @pytest.fixture
 def filled(db: Database) -> Database:
     """Version 1 in two minutes and two shards, version 2 in the later minute."""
     with db.write() as c:
-        add_to_windows(c, 0, [(Place(MODEL, "1", START_US, '["device=ios"]'), ONE)] * 2)
-        add_to_windows(
-            c, 1, [(Place(MODEL, "1", START_US, "[]"), ONE), (Place(MODEL, "2", LATER, "[]"), ONE)]
-        )
-        add_to_windows(c, 0, [(Place(MODEL, "1", LATER, '["device=web"]'), ONE)])
+        add_to_windows(c, 0, one_each(*[Place(MODEL, "1", START_US, '["device=ios"]')] * 2))
+        add_to_windows(c, 1, one_each(Place(MODEL, "1", START_US, "[]"), Place(MODEL, "2", LATER, "[]")))
+        add_to_windows(c, 0, one_each(Place(MODEL, "1", LATER, '["device=web"]')))
     return db
 
 
@@ -111,20 +113,25 @@ def test_many_windows_are_moved_at_once(db: Database) -> None:
         Place(MODEL, str(number % 3), START_US + number * MINUTE_US, '["a=b"]') for number in range(1500)
     ]
     with db.write() as c:
-        add_to_windows(c, 0, [(place, ONE) for place in places])
-        add_to_windows(c, 0, [(place, ONE) for place in places])
+        add_to_windows(c, 0, one_each(*places))
+        add_to_windows(c, 0, one_each(*places))
     with db.read() as c:
         assert {window.n for window in read_windows(c, model=MODEL, slice="a=b")} == {2}
         assert sum(window.n for window in read_windows(c, model=MODEL)) == 3000
 
 
-def test_what_adds_up_to_nothing_moves_no_window() -> None:
+def test_what_adds_up_to_nothing_moves_no_window(db: Database) -> None:
     place = Place(MODEL, "1", START_US, '["a=b"]')
-    assert sum_additions([(place, Contribution(n_edit=1)), (place, Contribution(n_edit=-1))]) == {}
+    there_and_back = as_columns([Contribution(n_edit=1), Contribution(n_edit=-1)])
+    with db.write() as c:
+        add_to_windows(c, 0, Additions([place, place], there_and_back))
+        add_to_windows(c, 0, Additions([], as_columns([])))
+    with db.read() as c:
+        assert list_models(c) == []
 
 
 def test_a_damaged_window_stops_the_intake_instead_of_losing_the_events(filled: Database) -> None:
     with filled.write() as c:
         c.execute(windows.update().values(served=b"x"))
     with pytest.raises(Stop, match="errata verify"), filled.write() as c:
-        add_to_windows(c, 0, [(Place(MODEL, "1", START_US, "[]"), ONE)])
+        add_to_windows(c, 0, one_each(Place(MODEL, "1", START_US, "[]")))
