@@ -132,7 +132,8 @@ def marks_of(
     """Moments that explain a change in a chart: releases and signals within the span.
 
     An alarm that opened no run, because one was open already or had just ended, is `repeated`; of those that
-    come thick and fast only some are kept. Warnings, and that a rate is calm again, explain nothing.
+    come thick and fast only some are kept. Warnings of a detector that may yet alarm, and that a rate is calm again,
+    explain nothing.
     """
     rows = [
         (release.time_us, "release", f"version {release.version}", release.reason) for release in releases
@@ -140,7 +141,7 @@ def marks_of(
     rows += [
         (signal.time_us, "signal" if signal.decision == "opened" else "repeated", "signal", signal.reason)
         for signal in signals
-        if signal.decision in ("opened", "suppressed")
+        if signal.decision in ("opened", "suppressed") or signal.rule == "past"
     ]
     late_us = since_us + (until_us - since_us) * 5 // 6
     kept, apart_us, shown_us = [], (until_us - since_us) // POINTS_AT_MOST, since_us

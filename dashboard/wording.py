@@ -222,7 +222,8 @@ def describe_loop(
     said = _describe_end(run, zone, now_us) if run is not None else []
     if unanswered:
         said.append(_describe_unanswered(unanswered, run is not None, zone, now_us))
-    latest = signals[0] if signals else None
+    # A warning that knows no level is never taken back: it is a mark in the charts, not how things are.
+    latest = next((signal for signal in signals if signal.rule != "past"), None)
     if not unanswered and latest is not None and latest.decision == "warned" and latest.time_us > decided_us:
         said.append(
             f"{_describe_signal(latest, zone, now_us)}. It is a warning; more evidence makes an alarm."

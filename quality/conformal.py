@@ -47,12 +47,19 @@ class Past:
 
 
 def chance_of(ids: Sequence[str], salt: str) -> FloatArray:
-    """Return a number in (0, 1) for each id, as good as random and the same at every replay."""
-    prefix = salt.encode()
-    digests = b"".join(hashlib.blake2b(id_.encode(), digest_size=8, key=prefix[:64]).digest() for id_ in ids)
+    """Return a number in (0, 1) for each UUID, as good as random and the same at every replay."""
+    halves = np.frombuffer(bytes.fromhex("".join(ids).replace("-", "")), dtype=">u8").astype(np.uint64)
+    first, second = np.frombuffer(hashlib.blake2b(salt.encode(), digest_size=16).digest(), dtype="<u8")
+    mixed = _mix(_mix(halves[0::2] ^ first) + (halves[1::2] ^ second))
     # 53 bits, as many as a double has, and never 0.
-    whole = np.frombuffer(digests, dtype="<u8") >> np.uint64(11)
-    return (whole.astype(np.float64) + 0.5) / 2.0**53
+    return ((mixed >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+
+
+def _mix(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Spread the bits of each word over all of it (the end of SplitMix64; Steele, Lea and Flood, OOPSLA 2014)."""
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
 
 
 def add_outcomes(

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,17 @@ class Change:
     allowed: float
 
 
+class Singles(NamedTuple):
+    """The predictions of a step by time and id: their slices but the whole, and whether they were corrected."""
+
+    ids: Sequence[str] = ()
+    slices: Sequence[tuple[str, ...]] = ()
+    corrected: Sequence[bool] = ()
+
+
+_NO_SINGLES: Final = Singles()
+
+
 @dataclass(frozen=True, slots=True)
 class Matured:
     """One step of time whose predictions are old enough: for each slice how many there are, and how many corrected.
@@ -60,6 +71,8 @@ class Matured:
     start_us: int
     end_us: int
     counts: Mapping[str, tuple[int, int]]
+    #: Each of them; none where nobody asked for them.
+    singles: Singles = _NO_SINGLES
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,11 @@ def name_horizon(horizon_us: int) -> str:
     return f"{count}{short}"
 
 
+def name_past(horizon_us: int) -> str:
+    """The name of the detector of a horizon that knows no level (quality/past.py): `1h/past`."""
+    return f"{name_horizon(horizon_us)}/past"
+
+
 def say_horizon(horizon_us: int) -> str:
     """A horizon in a sentence: `10 seconds`, `1 hour`, `24 hours`, `7 days`."""
     count, _, unit = _measure(horizon_us)

@@ -1,13 +1,26 @@
 """Predictions as people and miners read them, each with what became of it."""
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import compress, groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, case, func, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    RowMapping,
+    Select,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from quality.data_drift import Observed, OldEmbedding, Step
-from quality.drift import Matured
+from quality.drift import Matured, Singles
 from quality.outcomes import Action
 from storage.errors import NotFound
 from storage.insertion import in_span
@@ -18,6 +31,9 @@ from storage.tables import feedback, outcomes, predictions
 
 #: An output of more characters is no category.
 _CATEGORY_CHARACTERS: Final = 64
+_ROWS_AT_ONCE: Final = 5000
+#: Steps with each prediction are read until there are so many.
+_MOST_SINGLES: Final = 100_000
 
 _JSON: Final = ("output", "input", "features", "tags", "corrected")
 
@@ -97,36 +113,75 @@ def read_matured(
     horizon_us: int,
     step_us: int,
     most_steps: int,
+    with_singles: bool = False,
 ) -> list[Matured]:
     """The predictions made in (`after_us`, `until_us`] by steps of `step_us`, without the empty ones, in every slice.
 
-    Of steps that span more time than `most_steps`, the first are read. Corrected is edited or rejected, where the
-    feedback that counts came up to `horizon_us` after the prediction. Feedback given again after the horizon moves a
-    prediction out of the count: read it soon after the horizon.
+    Of steps that span more time than `most_steps`, the first are read; `with_singles` each prediction too, in no more
+    steps than it takes for 100,000. Corrected is edited or rejected, where the feedback that counts came up to
+    `horizon_us` after the prediction. Feedback given again after the horizon moves a prediction out of the count: read
+    it soon after the horizon.
     """
     p, o = predictions.c, outcomes.c
     wanted = and_(p.model == model, p.version == version, p.time_us > after_us, p.time_us <= until_us)
     first_us = c.scalar(select(func.min(p.time_us)).where(wanted))
     if first_us is None:
         return []
-    step = p.time_us - p.time_us % step_us
+    wanted = and_(wanted, p.time_us < first_us - first_us % step_us + most_steps * step_us)
     corrected = (o.prediction_id == p.id) & o.action.in_(("edit", "reject")) & (o.delay_us <= horizon_us)
+    joined = predictions.outerjoin(outcomes, corrected)
+    step = (p.time_us - p.time_us % step_us).label("step")
+    if with_singles:
+        return _read_singles(
+            c, select(step, p.slices, p.time_us, p.id, o.prediction_id.is_not(None)), joined, wanted
+        )
     found = c.execute(
         select(
-            step.label("step"),
+            step,
             p.slices,
             func.min(p.time_us).label("start_us"),
             func.max(p.time_us).label("end_us"),
             func.count(p.id).label("n"),
             func.count(o.prediction_id).label("k"),
         )
-        .select_from(predictions.outerjoin(outcomes, corrected))
-        .where(wanted, p.time_us < first_us - first_us % step_us + most_steps * step_us)
+        .select_from(joined)
+        .where(wanted)
         # Predictions with the same tags are one row, which is then counted under each of its slices.
-        .group_by(step, p.slices)
+        .group_by("step", p.slices)
         .order_by("step")
     ).all()
     return [_as_step(list(rows)) for _, rows in groupby(found, lambda row: row.step)]
+
+
+def _read_singles(
+    c: Connection, columns: Select[Any], joined: FromClause, wanted: ColumnElement[bool]
+) -> list[Matured]:
+    p = predictions.c
+    rows = c.execute(
+        # Read as they are needed: what a backlog has beyond is left where it is.
+        columns.select_from(joined).where(wanted).order_by(p.time_us, p.id),
+        execution_options={"yield_per": _ROWS_AT_ONCE},
+    )
+    steps, n = [], 0
+    slices_of: dict[str, tuple[str, ...]] = {}
+    for _, several in groupby(rows, lambda row: row[0]):
+        _, texts, times_us, ids, corrected = zip(*several, strict=True)
+        for text in set(texts) - slices_of.keys():
+            slices_of[text] = tuple(from_text(text))
+        counts: dict[str, tuple[int, int]] = {}
+        totals = Counter(texts)
+        totals_corrected = Counter(compress(texts, corrected))
+        for text, here in totals.items():
+            for name in (ALL, *slices_of[text]):
+                before = counts.get(name, (0, 0))
+                counts[name] = before[0] + here, before[1] + totals_corrected[text]
+        singles = Singles(ids, tuple(slices_of[text] for text in texts), corrected)
+        steps.append(Matured(times_us[0], times_us[-1], counts, singles))
+        n += len(ids)
+        if n >= _MOST_SINGLES:
+            break
+    rows.close()
+    return steps
 
 
 def read_observed(

@@ -11,7 +11,8 @@ from errata.topics import DRIFT_NOTICED, RETRAIN, RUN_REQUESTED, SIGNALS
 from errata.wire import format_time
 from quality.drift import DetectorState, Matured, Notice, follow, reset_for_version
 from quality.evidence import events_per_false_alarm
-from quality.horizons import is_same_drift, name_horizon, say_horizon, share_level
+from quality.horizons import is_same_drift, name_horizon, name_past, say_horizon, share_level
+from quality.past import PastState, Rise, follow_past
 from quality.trigger import (
     Evidence,
     PastRun,
@@ -223,8 +224,9 @@ def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: New
         stored = read_detector_states(c, name, release.version)
         earlier = next((each.version for each in releases if each.version != release.version), None)
         horizons = [
-            _follow_horizon(c, release, earlier, model, horizon_us, stored, now_us)
-            for horizon_us in model.detector.horizons_us
+            # What has no level is watched at the shortest horizon: a warning is for being early.
+            _follow_horizon(c, release, earlier, model, horizon_us, stored, now_us, with_past=place == 0)
+            for place, horizon_us in enumerate(model.detector.horizons_us)
         ]
     if not any(horizon.seen for horizon in horizons):
         return []
@@ -235,13 +237,15 @@ def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: New
             return []
         deciding = _Deciding(c, release, model, horizons, now_us, new_id)
         deciding.tell_notices()
+        deciding.tell_rises()
         deciding.look_again()
         deciding.keep_schedule()
         for horizon in horizons:
             if not horizon.seen:
                 continue
-            forget_detector_states(c, name, release.version, horizon.name, horizon.gone)
-            put_detector_states(c, name, release.version, horizon.name, horizon.to_store(), now_us)
+            for detector, states in horizon.to_store().items():
+                forget_detector_states(c, name, release.version, detector, horizon.gone)
+                put_detector_states(c, name, release.version, detector, states, now_us)
     return deciding.signals
 
 
@@ -260,13 +264,16 @@ class _Horizon:
     stored: Mapping[str, StoredState]
     #: Slices that are to be forgotten.
     gone: list[str]
+    #: Those of the detectors that know no level, and what rose in this round.
+    past: dict[str, PastState]
+    rises: list[Rise]
 
     @property
     def name(self) -> str:
         return name_horizon(self.horizon_us)
 
-    def to_store(self) -> dict[str, StoredState]:
-        """The states that this round has changed."""
+    def to_store(self) -> dict[str, dict[str, StoredState]]:
+        """The states that this round has changed, by detector."""
         changed = {}
         for slice_name, state in self.states.items():
             before = self.stored.get(slice_name)
@@ -276,7 +283,12 @@ class _Horizon:
             elif text != before.state:
                 # Something was told of a slice that had no predictions.
                 changed[slice_name] = StoredState(text, before.matured_us)
-        return changed
+        past = {
+            slice_name: StoredState(state.to_json(), self.matured_us)
+            for slice_name, state in self.past.items()
+            if slice_name in self.seen
+        }
+        return {self.name: changed, name_past(self.horizon_us): past}
 
 
 def _follow_horizon(
@@ -287,6 +299,8 @@ def _follow_horizon(
     horizon_us: int,
     stored: Mapping[str, Mapping[str, StoredState]],
     now_us: int,
+    *,
+    with_past: bool,
 ) -> _Horizon:
     """Bring the detectors of one horizon up to date with the predictions that are now as old."""
     name = name_horizon(horizon_us)
@@ -306,6 +320,7 @@ def _follow_horizon(
         horizon_us=horizon_us,
         step_us=step_us,
         most_steps=DAY_US // step_us,
+        with_singles=with_past,
     )
     matured_us = steps[-1].end_us if steps else after_us
     seen = {slice_name for step in steps for slice_name in step.counts}
@@ -320,7 +335,16 @@ def _follow_horizon(
     states, notices = follow(
         begun, steps, model.detector, level=level, warning_share=model.trigger.warning_share
     )
-    return _Horizon(horizon_us, level, matured_us, states, notices, seen, mine, gone)
+    past: dict[str, PastState] = {}
+    rises: list[Rise] = []
+    if with_past:
+        known = stored.get(name_past(horizon_us), {})
+        past = {
+            slice_name: PastState.from_json(known[slice_name].state) if slice_name in known else PastState()
+            for slice_name in states
+        }
+        past, rises = follow_past(past, steps, level=level, salt=name_past(horizon_us))
+    return _Horizon(horizon_us, level, matured_us, states, notices, seen, mine, gone, past, rises)
 
 
 @dataclass
@@ -369,6 +393,34 @@ class _Deciding:
                 signal, decision="calmed", n_events=state.stage_n, n_corrections=state.stage_k, reason=why
             )
         self._put(signal)
+
+    def tell_rises(self) -> None:
+        """Warn of slices that are corrected more often than before, where nobody who knows a level says so."""
+        for horizon in self.horizons:
+            for rise in horizon.rises:
+                if horizon.states[rise.slice].stage == "calm":
+                    self._put(self._warn(rise, horizon))
+
+    def _warn(self, rise: Rise, horizon: _Horizon) -> Signal:
+        state = rise.state
+        since = f" since {format_time(state.gain_since_us)}" if state.gain_since_us is not None else ""
+        return replace(
+            _occasion(self.release, self.now_us, self.new_id(self.now_us)),
+            slice=rise.slice,
+            change_us=state.gain_since_us,
+            n_events=state.gain_n,
+            n_corrections=state.gain_k,
+            log_evidence=rise.log_evidence,
+            level=math.log(horizon.level),
+            decision="warned",
+            rule="past",
+            detector=name_past(horizon.horizon_us),
+            reason=(
+                f"{state.gain_k} of {state.gain_n} predictions{_of(rise.slice)} were corrected within "
+                f"{say_horizon(horizon.horizon_us)}{since}, of the {state.n - state.gain_n} before "
+                f"{rise.rate_before:.1%}. This warning knows no level, and takes a season for a change."
+            ),
+        )
 
     def look_again(self) -> None:
         """Decide anew about alarms that go on, if what spoke against a run may speak no longer."""
@@ -501,10 +553,9 @@ def _observe(slice_name: str, state: DetectorState, horizon_us: int) -> str:
     change = state.change
     n, k, since_us = (change.n, change.k, change.since_us) if change else (0, 0, None)
     since = f" since {format_time(since_us)}" if since_us is not None else ""
-    of = "" if slice_name == ALL else f" with {slice_name}"
     allowed = change.allowed if change else state.ceiling or 0.0
     return (
-        f"{k} of {n} predictions{of} were corrected within {say_horizon(horizon_us)}{since}, "
+        f"{k} of {n} predictions{_of(slice_name)} were corrected within {say_horizon(horizon_us)}{since}, "
         f"where up to {allowed:.1%} would be no drift."
     )
 
@@ -543,6 +594,10 @@ def _occasion(release: Release, now_us: int, signal_id: str) -> Signal:
         reason="",
         run_id=None,
     )
+
+
+def _of(slice_name: str) -> str:
+    return "" if slice_name == ALL else f" with {slice_name}"
 
 
 def _with(slice_name: str) -> str:

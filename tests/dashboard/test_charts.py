@@ -1,5 +1,7 @@
 """Windows become points of time and charts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -98,6 +100,12 @@ def test_the_reasons_of_marks_are_in_the_time_of_the_reader():
 def test_warnings_mark_nothing():
     signals = [a_signal(5, "warned"), a_signal(6, "calmed")]
     assert charts.marks_of([], signals, START_US, START_US + 60 * MINUTE_US, SEOUL).empty
+
+
+def test_a_warning_that_knows_no_level_is_marked():
+    risen = replace(a_signal(5, "warned"), rule="past")
+    marks = charts.marks_of([], [risen], START_US, START_US + 60 * MINUTE_US, SEOUL)
+    assert marks["kind"].tolist() == ["repeated"]
 
 
 def test_a_signal_that_opened_no_run_is_set_apart_and_a_flood_of_them_is_thinned():

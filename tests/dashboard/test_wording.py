@@ -234,6 +234,13 @@ def test_a_warning_is_told_as_one_until_something_else_is():
     assert calm.startswith("No signal so far")
 
 
+def test_a_warning_that_is_never_taken_back_is_not_how_things_are():
+    risen = a_signal(decision="warned", rule="past")
+    assert describe_loop("1", [risen], [], None, SEOUL, NOW_US)[0].startswith("No signal so far")
+    (said,) = describe_loop("1", [risen, a_signal(decision="warned")], [], None, SEOUL, NOW_US)
+    assert said.endswith("It is a warning; more evidence makes an alarm.")
+
+
 def test_a_scheduled_run_says_so():
     signal = a_signal(decision="opened", rule="schedule", reason="There was no run for 30 days.", n_events=0)
     run = make_run(0x3F2A, signal_id=signal.id)

@@ -1,9 +1,12 @@
 """Predictions are read with what became of them."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from errata.events import Who
-from quality.drift import Matured
+from quality.drift import Matured, Singles
 from storage.database import Database
 from storage.errors import NotFound
 from storage.predictions import (
@@ -113,7 +116,7 @@ def test_predictions_are_counted(filled: Database) -> None:
         assert count_predictions(c, model=MODEL, since_us=START_US + MINUTE_US) == 3
 
 
-def read(db: Database, horizon_us: int, *, step_us: int = MINUTE_US, **given: int) -> list[Matured]:
+def read(db: Database, horizon_us: int, *, step_us: int = MINUTE_US, **given: Any) -> list[Matured]:
     span = {"after_us": START_US - 1, "until_us": START_US + 2 * MINUTE_US, "most_steps": 100} | given
     with db.read() as c:
         return read_matured(c, model=MODEL, version="1", horizon_us=horizon_us, step_us=step_us, **span)
@@ -131,6 +134,33 @@ def test_matured_predictions_by_step_and_slice_with_the_corrections_that_came_in
     (step,) = read(filled, 3 * HOUR_US, step_us=HOUR_US)
     assert (step.start_us, step.end_us) == (times[0], times[2])
     assert step.counts == {"all": (3, 2), "shop=A0": (1, 1), "shop=A1": (1, 0), "shop=A2": (1, 1)}
+
+
+def test_each_prediction_is_read_in_its_order_with_the_same_counts(db: Database, apply_to: Apply) -> None:
+    times = [START_US + SECOND_US * place for place in (5, 2, 2, 70)]
+    tags = [{"shop": "A"}, {"shop": "A"}, {}, {"shop": "B"}]
+    events = [
+        a_prediction_event(9 - number, time_us=time_us, tags=each)
+        for number, (time_us, each) in enumerate(zip(times, tags, strict=True))
+    ]
+    apply_to(an_arrival([*events, a_feedback_event(prediction=7, time_us=START_US + 3 * SECOND_US)]))
+    first, second = read(db, HOUR_US, with_singles=True)
+    assert first.singles == Singles(
+        (number_id(7), number_id(8), number_id(9)), ((), ("shop=A",), ("shop=A",)), (True, False, False)
+    )
+    assert second.singles == Singles((number_id(6),), (("shop=B",),), (False,))
+    counted = read(db, HOUR_US)
+    assert [replace(step, singles=Singles()) for step in (first, second)] == counted
+
+
+def test_a_backlog_of_single_predictions_is_read_in_whole_steps(
+    filled: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = read(filled, HOUR_US, with_singles=True)
+    monkeypatch.setattr("storage.predictions._MOST_SINGLES", 2)
+    part = read(filled, HOUR_US, with_singles=True)
+    assert len(everything) == 3
+    assert part == everything[:2]
 
 
 def test_predictions_with_several_tags_are_counted_under_each(db: Database, apply_to: Apply) -> None:

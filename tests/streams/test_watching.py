@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -322,6 +323,38 @@ class TestWatch:
         assert len(forgotten) == 1
 
 
+class TestWithoutALevel:
+    def test_a_rise_before_the_reference_is_complete_is_a_warning_and_opens_nothing(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        learning = msgspec.structs.replace(DETECTOR, reference_predictions=5000)
+        settings = Settings(models={MODEL: Model(detector=learning)})
+        traffic.send(1800, edited=0.05)
+        change_us = traffic.now_us
+        traffic.send(600, edited=0.5)
+        signals = watch(db, settings, traffic.now_us + HORIZON_US, new_id)
+        whole = next(each for each in signals if each.slice == "all")
+        assert {(each.decision, each.rule, each.detector) for each in signals} == {
+            ("warned", "past", "1min/past")
+        }
+        assert abs((whole.change_us or 0) - change_us) <= 2 * MINUTE_US
+        assert re.match(r"\d+ of \d+ predictions were corrected within 1 minute since 2026", whole.reason)
+        with db.read() as c:
+            assert list_runs(c) == []
+            assert list_alerts(c) == []
+            assert read_signals(c)[-1] in signals
+        traffic.send(600, edited=0.5)
+        assert watch(db, settings, traffic.now_us + HORIZON_US, new_id) == []
+
+    def test_where_the_level_is_known_that_detector_speaks(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1000, edited=0.05)
+        traffic.send(600, edited=0.4)
+        signals = watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        assert {each.detector for each in signals} == {"1min"}
+
+
 SEVERAL = Settings(
     models={
         MODEL: msgspec.structs.replace(
@@ -339,7 +372,7 @@ class TestHorizons:
         traffic.send(1200, edited=0.2, delay_us=10 * MINUTE_US)
         assert watch(db, SEVERAL, traffic.now_us + HORIZON_US, new_id) == []
         with db.read() as c:
-            assert set(read_detector_states(c, MODEL, "1")) == {"1min"}
+            assert set(read_detector_states(c, MODEL, "1")) == {"1min", "1min/past"}
         watch(db, SEVERAL, traffic.now_us + HOUR_US, new_id)
         short, long = read_state(db), read_state(db, detector="1h")
         # Nobody answers within a minute here.
@@ -407,7 +440,7 @@ class TestHorizons:
         watch(db, SEVERAL, START_US + 90 * MINUTE_US, new_id)
         with db.read() as c:
             assert read_detector_states(c, MODEL, "1") == live
-        assert set(live) == {"1min", "1h"}
+        assert set(live) == {"1min", "1min/past", "1h"}
 
     def test_predictions_of_a_clock_that_is_an_hour_behind_reach_the_long_one_alone(
         self, db: Database, traffic: Traffic, new_id: NewId
