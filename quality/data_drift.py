@@ -24,6 +24,8 @@ from errata.errors import Malformed
 from errata.settings import FEATURE, DataDrift
 from quality.conformal import (
     MEMORIES,
+    N_CELL_BETS,
+    N_PLACE_BETS,
     add_bets,
     bet_on_cells,
     bet_on_places,
@@ -32,7 +34,7 @@ from quality.conformal import (
     chance_of,
     place_among,
 )
-from quality.evidence import FloatArray, IntArray, log_mean
+from quality.evidence import BETS, FloatArray, IntArray, log_mean
 from quality.two_samples import Learnt, bet_on_pairs
 
 Stage = Literal["calm", "moved"]
@@ -215,11 +217,16 @@ def to_json(state: State) -> str:
 
 def from_json(watched: str, text: str) -> State:
     """Read what `to_json` wrote of a watched thing. Raises Malformed("bad_data_drift_state")."""
-    kind = {"outputs": OutputsState, "embedding": EmbeddingState}.get(watched, NumberState)
+    kind, n_bets = {
+        "outputs": (OutputsState, N_CELL_BETS),
+        "embedding": (EmbeddingState, len(BETS)),
+    }.get(watched, (NumberState, N_PLACE_BETS))
     try:
         state: State = msgspec.json.decode(text, type=kind)
     except msgspec.DecodeError as error:
         raise Malformed("bad_data_drift_state", f"not the state of {watched}: {error}") from error
+    if state.course is not None and {len(each) for each in _per_bet(state.course)} != {n_bets}:
+        raise Malformed("bad_data_drift_state", f"not the state of {watched}: it has other bets")
     return state
 
 
@@ -332,7 +339,7 @@ class _Following:
             latest=(*state.latest, *values.tolist())[-LATEST:],
         )
         if not state.edges:
-            missing = first_values(self.settings) - len(state.first)
+            missing = max(first_values(self.settings) - len(state.first), 0)
             first = (*state.first, *values[:missing].tolist())
             if len(values) < missing:
                 return replace(state, first=first), 0.0
@@ -359,7 +366,7 @@ class _Following:
         n_before = state.n
         state = replace(state, n=n_before + len(values))
         if state.categories is None:
-            missing = first_values(self.settings) - len(state.first)
+            missing = max(first_values(self.settings) - len(state.first), 0)
             first = (*state.first, *hashes[:missing])
             if len(values) < missing:
                 return replace(state, first=first), 0.0
@@ -495,6 +502,10 @@ def _past(past: IntArray, after: IntArray, before: Course | None, now: Course) -
         before_change: IntArray = np.maximum(after - np.array(now.change.counts, dtype=np.int64), 0)
         return before_change
     return after
+
+
+def _per_bet(course: Course) -> tuple[Sequence[Any], ...]:
+    return course.log_r, course.gain, course.gain_n, course.gain_since_us, course.gain_counts
 
 
 def _can_be_named(watched: str) -> bool:

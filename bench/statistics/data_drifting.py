@@ -1,6 +1,6 @@
 """False alarms and delays of what watches data drift: a number, outputs that come often, and embeddings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -41,13 +41,16 @@ _N_DIMENSIONS: Final = 384
 
 def run_data_drift(seed: int, n_events: int, n_streams: int) -> dict[str, Any]:
     """For each kind and tolerance: false alarms in streams that do not change, and delays after changes."""
-    kinds: dict[str, tuple[Callable[..., Bet], dict[str, Any], int]] = {
-        "number": (
+    return {
+        "number": measure_kind(
+            [seed, 0],
             watch_number,
             {"0.2 sd": (0.2, 1.0), "0.5 sd": (0.5, 1.0), "1 sd": (1.0, 1.0), "sd x 1.5": (0.0, 1.5)},
             n_events,
+            n_streams,
         ),
-        "outputs": (
+        "outputs": measure_kind(
+            [seed, 1],
             watch_outputs,
             {
                 "a tenth changes places": _shifted(0, 4, 0.1),
@@ -55,41 +58,56 @@ def run_data_drift(seed: int, n_events: int, n_streams: int) -> dict[str, Any]:
                 "a new output in 20 %": _with_new(0.2),
             },
             n_events,
+            n_streams,
         ),
-        # These take ten times as long.
-        "embedding": (
+        # They take several times as long.
+        "embedding": measure_kind(
+            [seed, 2],
             watch_embeddings,
             {"0.3 sd of one thing": (0.3, 1.0), "1 sd in a fifth": (1.0, 0.2), "1 sd": (1.0, 1.0)},
             n_events // 5,
+            n_streams,
         ),
     }
-    found: dict[str, Any] = {}
-    for number, (name, (watch, changes, n_null)) in enumerate(kinds.items()):
-        found[name] = []
-        for tolerance in TOLERANCES:
-            alarms, n_parts = 0, max(n_null // 500_000, 1)
-            for part in range(n_parts):
-                rng = np.random.default_rng([seed, 600 + number, part])
-                alarms += count_alarms(watch(rng, next(iter(changes.values())), tolerance), n_null // n_parts)
-            delays = {}
-            for place, (change, how) in enumerate(changes.items()):
-                seen = [
-                    measure_delay(
-                        watch(np.random.default_rng([seed, 700 + number, place, stream]), how, tolerance)
-                    )
-                    for stream in range(n_streams)
-                ]
-                missed = float(np.isinf(seen).mean())
-                median = float(np.median(seen))
-                delays[change] = {"median": median if np.isfinite(median) else None, "missed": missed}
-            found[name].append(
-                {
-                    "tolerance": tolerance,
-                    "null_events": n_null // n_parts * n_parts,
-                    "false_alarms_per_million": round(1e6 * alarms / n_null, 3),
-                    "delay_events": delays,
-                }
+
+
+def measure_kind(
+    seed: Sequence[int],
+    watch: Callable[[np.random.Generator, Any, float], Bet],
+    changes: Mapping[str, Any],
+    n_events: int,
+    n_streams: int,
+) -> list[dict[str, Any]]:
+    """False alarms and delays of one kind, at each tolerance."""
+    found = []
+    n_parts = max(n_events // 500_000, 1)
+    any_change = next(iter(changes.values()))
+    for tolerance in TOLERANCES:
+        alarms = sum(
+            count_alarms(
+                watch(np.random.default_rng([*seed, 600, part]), any_change, tolerance), n_events // n_parts
             )
+            for part in range(n_parts)
+        )
+        delays = {}
+        for place, (name, change) in enumerate(changes.items()):
+            seen = [
+                measure_delay(watch(np.random.default_rng([*seed, 700, place, stream]), change, tolerance))
+                for stream in range(n_streams)
+            ]
+            median = float(np.median(seen))
+            delays[name] = {
+                "median": median if np.isfinite(median) else None,
+                "missed": float(np.isinf(seen).mean()),
+            }
+        found.append(
+            {
+                "tolerance": tolerance,
+                "null_events": n_events // n_parts * n_parts,
+                "false_alarms_per_million": round(1e6 * alarms / n_events, 3),
+                "delay_events": delays,
+            }
+        )
     return found
 
 

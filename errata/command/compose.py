@@ -105,7 +105,7 @@ def run_composed_worker(settings: Settings) -> int:
             paused_partitions=paused,
             timers=[
                 once("watch", second, lambda: watch(database, settings, now_us(), new_id)),
-                once("watch data", 10 * second, lambda: watch_data(database, settings, now_us(), new_id)),
+                once("watch_data", 10 * second, lambda: watch_data(database, settings, now_us(), new_id)),
                 once("collect", second, lambda: collect(database, settings, now_us(), new_id)),
                 once("send", second, lambda: sender.send_unsent(database, now_us)),
                 once("pair", 30 * second, lambda: sweep_orphans(database, settings.models, now_us())),

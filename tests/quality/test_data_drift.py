@@ -13,6 +13,7 @@ from errata.errors import Malformed
 from errata.settings import DataDrift
 from quality.data_drift import (
     FEATURES,
+    Course,
     EmbeddingState,
     Notice,
     NumberState,
@@ -28,6 +29,7 @@ from quality.data_drift import (
     to_json,
 )
 from quality.data_standing import call, say_calm, say_moved, stand_all
+from tests.records import make_moved_confidence
 
 SETTINGS = DataDrift(reference_predictions=400)
 MINUTE_US = 60_000_000
@@ -319,3 +321,18 @@ def test_a_state_of_something_else_is_refused() -> None:
         from_json("outputs", to_json(NumberState(first=(1.0,))))
     with pytest.raises(Malformed, match="not the state of confidence"):
         from_json("confidence", "{")
+    other = replace(make_moved_confidence(), course=Course.begin(3, 2))
+    with pytest.raises(Malformed, match="it has other bets"):
+        from_json("confidence", to_json(other))
+
+
+def test_a_shorter_reference_is_taken_up_where_a_longer_one_was_begun() -> None:
+    stream = Stream(DataDrift(reference_predictions=2000))
+    stream.send(confident(0.9), 3)
+    stream.settings = SETTINGS
+    stream.send(confident(0.9), 3)
+    state = stream.states["confidence"]
+    assert isinstance(state, NumberState)
+    # Those that were kept to choose the bins are enough by now; what came after them is counted.
+    assert (state.n, state.first, sum(state.counts)) == (600, (), 300)
+    assert watched(stream.send(confident(0.7), 3)) == [("confidence", "moved")]
