@@ -5,7 +5,18 @@ from collections.abc import Sequence
 from itertools import compress, groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, FromClause, RowMapping, Select, and_, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    String,
+    and_,
+    cast,
+    func,
+    literal,
+    select,
+)
 
 from quality.drift import Matured, Singles
 from quality.outcomes import Action
@@ -99,13 +110,15 @@ def read_matured(
     step_us: int,
     most_steps: int,
     with_singles: bool = False,
+    by_session: bool = False,
 ) -> list[Matured]:
     """The predictions made in (`after_us`, `until_us`] by steps of `step_us`, without the empty ones, in every slice.
 
     Of steps that span more time than `most_steps`, the first are read; `with_singles` each prediction too, in no more
-    steps than it takes for 100,000. Corrected is edited or rejected, where the feedback that counts came up to
-    `horizon_us` after the prediction. Feedback given again after the horizon moves a prediction out of the count: read
-    it soon after the horizon.
+    steps than it takes for 100,000. `by_session` tells what the predictions of a session in a step came to: those of a
+    subject where they have no session, or each for itself. Corrected is edited or rejected, where the feedback that
+    counts came up to `horizon_us` after the prediction. Feedback given again after the horizon moves a prediction out
+    of the count: read it soon after the horizon.
     """
     p, o = predictions.c, outcomes.c
     wanted = and_(p.model == model, p.version == version, p.time_us > after_us, p.time_us <= until_us)
@@ -116,14 +129,17 @@ def read_matured(
     corrected = (o.prediction_id == p.id) & o.action.in_(("edit", "reject")) & (o.delay_us <= horizon_us)
     joined = predictions.outerjoin(outcomes, corrected)
     step = (p.time_us - p.time_us % step_us).label("step")
+    # A session and a subject of the same name are not the same.
+    session = func.coalesce("s" + p.session, "u" + p.subject, cast(p.id, String))
+    unit = (session if by_session else literal("")).label("unit")
     if with_singles:
-        return _read_singles(
-            c, select(step, p.slices, p.time_us, p.id, o.prediction_id.is_not(None)), joined, wanted
-        )
+        each = select(step, p.slices, unit, p.time_us, p.id, o.prediction_id.is_not(None).label("corrected"))
+        return _read_singles(c, each.select_from(joined).where(wanted), by_session)
     found = c.execute(
         select(
             step,
             p.slices,
+            unit,
             func.min(p.time_us).label("start_us"),
             func.max(p.time_us).label("end_us"),
             func.count(p.id).label("n"),
@@ -132,50 +148,64 @@ def read_matured(
         .select_from(joined)
         .where(wanted)
         # Predictions with the same tags are one row, which is then counted under each of its slices.
-        .group_by("step", p.slices)
+        .group_by("step", p.slices, "unit")
         .order_by("step")
     ).all()
-    return [_as_step(list(rows)) for _, rows in groupby(found, lambda row: row.step)]
-
-
-def _read_singles(
-    c: Connection, columns: Select[Any], joined: FromClause, wanted: ColumnElement[bool]
-) -> list[Matured]:
-    p = predictions.c
-    rows = c.execute(
-        # Read as they are needed: what a backlog has beyond is left where it is.
-        columns.select_from(joined).where(wanted).order_by(p.time_us, p.id),
-        execution_options={"yield_per": _ROWS_AT_ONCE},
-    )
-    steps, n = [], 0
-    slices_of: dict[str, tuple[str, ...]] = {}
-    for _, several in groupby(rows, lambda row: row[0]):
-        _, texts, times_us, ids, corrected = zip(*several, strict=True)
-        for text in set(texts) - slices_of.keys():
-            slices_of[text] = tuple(from_text(text))
-        counts: dict[str, tuple[int, int]] = {}
-        totals = Counter(texts)
-        totals_corrected = Counter(compress(texts, corrected))
-        for text, here in totals.items():
-            for name in (ALL, *slices_of[text]):
-                before = counts.get(name, (0, 0))
-                counts[name] = before[0] + here, before[1] + totals_corrected[text]
-        singles = Singles(ids, tuple(slices_of[text] for text in texts), corrected)
-        steps.append(Matured(times_us[0], times_us[-1], counts, singles))
-        n += len(ids)
-        if n >= _MOST_SINGLES:
-            break
-    rows.close()
+    steps = []
+    for _, several in groupby(found, lambda row: row.step):
+        rows = list(several)
+        start_us, end_us = min(row.start_us for row in rows), max(row.end_us for row in rows)
+        parts = [(tuple(from_text(row.slices)), row.unit, row.n, row.k) for row in rows]
+        steps.append(_as_step(parts, start_us, end_us, Singles(), by_session))
     return steps
 
 
-def _as_step(rows: Sequence[Any]) -> Matured:
-    counts: dict[str, tuple[int, int]] = {}
-    for row in rows:
-        for name in (ALL, *from_text(row.slices)):
-            n, k = counts.get(name, (0, 0))
-            counts[name] = n + row.n, k + row.k
-    return Matured(min(row.start_us for row in rows), max(row.end_us for row in rows), counts)
+def _read_singles(c: Connection, each: Select[Any], by_session: bool) -> list[Matured]:
+    in_order = each.order_by(predictions.c.time_us, predictions.c.id)
+    # Read as they are needed: what a backlog has beyond is left where it is.
+    found = c.execute(in_order, execution_options={"yield_per": _ROWS_AT_ONCE})
+    steps, n_read = [], 0
+    slices_of: dict[str, tuple[str, ...]] = {}
+    for _, several in groupby(found, lambda row: row.step):
+        _, texts, units, times_us, ids, corrected = zip(*several, strict=True)
+        for text in set(texts) - slices_of.keys():
+            slices_of[text] = tuple(from_text(text))
+        keys = list(zip(texts, units, strict=True))
+        n, k = Counter(keys), Counter(compress(keys, corrected))
+        parts = [(slices_of[text], unit, count, k[text, unit]) for (text, unit), count in n.items()]
+        singles = Singles(ids, tuple(slices_of[text] for text in texts), corrected)
+        if by_session:
+            # Those that follow the first of a session are not like others.
+            firsts = sorted({unit: place for place, unit in reversed(list(enumerate(units)))}.values())
+            singles = Singles(*(tuple(column[place] for place in firsts) for column in singles))
+        steps.append(_as_step(parts, times_us[0], times_us[-1], singles, by_session))
+        n_read += len(ids)
+        if n_read >= _MOST_SINGLES:
+            break
+    found.close()
+    return steps
+
+
+def _as_step(
+    parts: Sequence[tuple[tuple[str, ...], str, int, int]],
+    start_us: int,
+    end_us: int,
+    singles: Singles,
+    by_session: bool,
+) -> Matured:
+    """A step of parts (slices, session, predictions, corrections)."""
+    sessions: dict[str, dict[str, tuple[int, int]]] = {}
+    for slices, unit, n, k in parts:
+        for name in (ALL, *slices):
+            counted = sessions.setdefault(name, {})
+            before = counted.get(unit, (0, 0))
+            counted[unit] = before[0] + n, before[1] + k
+    counts = {
+        name: (sum(n for n, _ in counted.values()), sum(k for _, k in counted.values()))
+        for name, counted in sessions.items()
+    }
+    each = {name: tuple(sorted(counted.values())) for name, counted in sessions.items()} if by_session else {}
+    return Matured(start_us, end_us, counts, singles, each)
 
 
 def in_slice(c: Connection, slice: str) -> ColumnElement[bool]:  # noqa: A002

@@ -21,7 +21,7 @@ from quality.trigger import (
     why_not_enough,
     why_not_now,
 )
-from quality.windows import DAY_US, MINUTE_US, WEEK_US
+from quality.windows import DAY_US, HOUR_US, MINUTE_US, WEEK_US
 from storage import outbox
 from storage.alerts import News, raise_alert, resolve_alert
 from storage.database import Database, Transaction
@@ -308,8 +308,9 @@ def _follow_horizon(
     before: Mapping[str, StoredState] = {}
     if not mine and earlier is not None:
         before = read_detector_states(c, release.model, earlier).get(name, {})
-    # A change is dated to the minute. Steps are read when they are over, so that a replay has the same ones.
-    step_us = min(MINUTE_US, horizon_us)
+    # A change is dated to the minute; where sessions are counted to the hour, so that few are cut in two. Steps are
+    # read when they are over, so that a replay has the same ones.
+    step_us = min(HOUR_US if model.detector.by_session else MINUTE_US, horizon_us)
     after_us = mine[ALL].matured_us if ALL in mine else 0
     steps = read_matured(
         c,
@@ -321,6 +322,7 @@ def _follow_horizon(
         step_us=step_us,
         most_steps=DAY_US // step_us,
         with_singles=with_past,
+        by_session=model.detector.by_session,
     )
     matured_us = steps[-1].end_us if steps else after_us
     seen = {slice_name for step in steps for slice_name in step.counts}

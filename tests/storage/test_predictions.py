@@ -153,6 +153,28 @@ def test_each_prediction_is_read_in_its_order_with_the_same_counts(db: Database,
     assert [replace(step, singles=Singles()) for step in (first, second)] == counted
 
 
+@pytest.mark.parametrize("with_singles", [False, True])
+def test_the_predictions_of_a_session_are_told_together(
+    db: Database, apply_to: Apply, with_singles: bool
+) -> None:
+    who = [
+        {"session": "a", "subject": "x"},
+        {"session": "a", "subject": "y", "tags": {"shop": "B"}},
+        {"session": None, "subject": "a"},
+        {"session": None, "subject": "a"},
+        {"session": None, "subject": None},
+        {"session": None, "subject": None},
+    ]
+    events = [a_prediction_event(number, **({"tags": {}} | each)) for number, each in enumerate(who)]
+    corrected = [a_feedback_event(100 + number, prediction=number) for number in (0, 1, 3, 5)]
+    apply_to(an_arrival([*events, *corrected]))
+    (step,) = read(db, HOUR_US, by_session=True, with_singles=with_singles)
+    assert step.counts == {"all": (6, 4), "shop=B": (1, 1)}
+    assert step.sessions == {"all": ((1, 0), (1, 1), (2, 1), (2, 2)), "shop=B": ((1, 1),)}
+    # Of a session the first stands for all.
+    assert step.singles.ids == (tuple(number_id(each) for each in (0, 2, 4, 5)) if with_singles else ())
+
+
 def test_a_backlog_of_single_predictions_is_read_in_whole_steps(
     filled: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

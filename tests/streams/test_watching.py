@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 import msgspec
+import numpy as np
 import pytest
 
 from errata.settings import Detector, Model, Settings, Task, Training, Trigger
@@ -321,6 +322,45 @@ class TestWatch:
         with db.read() as c:
             forgotten = {"device=ios", "device=android"} - set(read_detector_states(c, MODEL, "1")["1min"])
         assert len(forgotten) == 1
+
+
+class TestSessions:
+    @staticmethod
+    def send_sessions(db: Database, n: int, rate: float, correlation: float) -> int:
+        """Store `n` sessions of twenty predictions, one a second; return when the last was made."""
+        rng = np.random.default_rng(5)
+        shape = (1 - correlation) / correlation
+        chances = rng.beta(rate * shape, (1 - rate) * shape, n)
+        events = []
+        for number in range(20 * n):
+            session = number // 20
+            time_us = START_US + number * SECOND_US
+            events.append(a_prediction_event(number, time_us=time_us, session=f"session-{session}", tags={}))
+            if rng.random() < chances[session]:
+                events.append(a_feedback_event(10_000_000 + number, prediction=number, time_us=time_us + 1))
+        apply(
+            db,
+            an_arrival(events),
+            models=SETTINGS.models,
+            slice_values_per_hour=10,
+            worker="w",
+            now_us=START_US,
+        )
+        return START_US + 20 * n * SECOND_US
+
+    @pytest.mark.parametrize("by_session", [False, True])
+    def test_users_whose_predictions_go_together_are_no_drift(
+        self, db: Database, new_id: NewId, by_session: bool
+    ) -> None:
+        with db.write() as c:
+            put_release(c, make_release("1", time_us=START_US))
+        until_us = self.send_sessions(db, 400, rate=0.1, correlation=0.2)
+        detector = msgspec.structs.replace(DETECTOR, ceiling_rate=0.1, by_session=by_session)
+        settings = Settings(models={MODEL: Model(detector=detector)})
+        signals = watch(db, settings, until_us + HORIZON_US, new_id)
+        alarms = [signal for signal in signals if signal.decision in ("opened", "suppressed")]
+        # As the rate does not change, each alarm would be false.
+        assert bool(alarms) is not by_session
 
 
 class TestWithoutALevel:
