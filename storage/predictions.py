@@ -99,6 +99,34 @@ def count_subjects(
     return c.scalar(wanted.where(p.time_us >= since_us, p.time_us <= until_us)) or 0
 
 
+def read_confidences(
+    c: Connection,
+    *,
+    model: str,
+    version: str,
+    slice: str = ALL,  # noqa: A002
+    since_us: int,
+    until_us: int,
+    horizon_us: int,
+    limit: int,
+) -> list[tuple[float, bool]]:
+    """The confidence of each of the latest predictions made from `since_us` to `until_us`; whether it was corrected.
+
+    Corrected as in `read_matured`; predictions without a confidence are passed over.
+    """
+    p, o = predictions.c, outcomes.c
+    corrected = (o.prediction_id == p.id) & o.action.in_(("edit", "reject")) & (o.delay_us <= horizon_us)
+    found = c.execute(
+        select(p.confidence, o.prediction_id.is_not(None).label("corrected"))
+        .select_from(predictions.outerjoin(outcomes, corrected))
+        .where(p.model == model, p.version == version, in_slice(c, slice), p.confidence.is_not(None))
+        .where(p.time_us >= since_us, p.time_us <= until_us)
+        .order_by(p.time_us.desc(), p.id.desc())
+        .limit(limit)
+    )
+    return [(row.confidence, bool(row.corrected)) for row in found]
+
+
 def read_matured(
     c: Connection,
     *,
