@@ -77,6 +77,9 @@ class Detector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tolerance: float = 0.0
     #: The rate that is allowed (a service level), for every slice and from the first prediction; learnt unless given.
     ceiling_rate: float | None = None
+    #: Whether sessions stand or fall together (of predictions without one: those of a subject). Evidence then takes the
+    #: mean of each session, an hour at a time, so that a user who edits everything is one case.
+    by_session: bool = False
     #: Slices that are watched beside the whole, at most; those that come first.
     slices: int = 200
 

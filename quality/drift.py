@@ -11,7 +11,7 @@ Only sums of steps count, and states are exact, so that a replay of the same ste
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +20,16 @@ from scipy.stats import beta
 
 from errata.errors import Malformed
 from errata.settings import Detector
-from quality.evidence import ALTERNATIVES, IntArray, add_counts, log_mean, log_ratios
+from quality.evidence import (
+    ALTERNATIVES,
+    HIGHEST_RATE,
+    IntArray,
+    add_counts,
+    add_scores,
+    bets_on_sessions,
+    log_mean,
+    log_ratios,
+)
 from quality.intervals import rate_intervals
 from quality.season import HOURS, LEAST_US, hour_of_week, learn_season
 from quality.windows import ALL
@@ -30,6 +39,11 @@ from quality.windows import ALL
 CEILING_CONFIDENCE: Final = 0.99
 #: The same for a slice: of a hundred slices none is to be exceeded.
 SLICE_CEILING_CONFIDENCE: Final = 0.9999
+
+#: No bet on the mean of a session loses more than this share when nothing in it is corrected.
+LARGEST_BET: Final = 0.9
+#: The means of sessions never differ less than this.
+LEAST_VARIANCE: Final = 1e-9
 
 Stage = Literal["calm", "warned", "alarmed"]
 STAGES: Final[tuple[Stage, ...]] = ("calm", "warned", "alarmed")
@@ -71,8 +85,10 @@ class Matured:
     start_us: int
     end_us: int
     counts: Mapping[str, tuple[int, int]]
-    #: Each of them; none where nobody asked for them.
+    #: Each of them; none where nobody asked for them. Where sessions are counted, the first of each.
     singles: Singles = _NO_SINGLES
+    #: Predictions and corrections of each session, by slice; empty where nobody asked for them.
+    sessions: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +102,10 @@ class DetectorState:
     k: int = 0
     reference_n: int = 0
     reference_k: int = 0
+    #: Sessions in the reference, and the sums of the means of each and of their squares, where sessions are counted.
+    reference_sessions: int = 0
+    reference_means: float = 0.0
+    reference_squares: float = 0.0
     #: The rate that counts as no drift; None while the reference is incomplete.
     ceiling: float | None = None
     #: Log-likelihood gain of each alternative over the ceiling since it was last 0 (Page's CUSUM), and the
@@ -209,6 +229,9 @@ def reset_for_version(state: DetectorState) -> DetectorState:
     return DetectorState(
         reference_n=state.reference_n,
         reference_k=state.reference_k,
+        reference_sessions=state.reference_sessions,
+        reference_means=state.reference_means,
+        reference_squares=state.reference_squares,
         ceiling=state.ceiling,
         season=state.season,
     )
@@ -221,6 +244,9 @@ _ARRAYS: Final[dict[str, tuple[Any, float | None]]] = {
     "k": (np.int64, None),
     "reference_n": (np.int64, None),
     "reference_k": (np.int64, None),
+    "reference_sessions": (np.int64, None),
+    "reference_means": (np.float64, None),
+    "reference_squares": (np.float64, None),
     "ceiling": (np.float64, np.nan),
     "gain": (np.float64, None),
     "gain_n": (np.int64, None),
@@ -281,7 +307,7 @@ class _Rows:
             # A ceiling without a reference was set by hand, and is no longer.
             rows["ceiling"][at] = np.where(rows["reference_n"][at] > 0, rows["ceiling"][at], np.nan)
         known = ~np.isnan(rows["ceiling"][at])
-        self._collect_references(at[~known], n[~known], k[~known], detector)
+        self._collect_references(at[~known], n[~known], k[~known], step, detector)
         self._follow_season(step, detector)
         at, n, k = at[known], n[known], k[known]
         if not len(at):
@@ -291,17 +317,68 @@ class _Rows:
         rows["log_level"][at] = math.log(level)
         allowed = rows["ceiling"][at] * self._factors(at, step.start_us, detector)
         self._move_change(at, n, k, allowed, step.start_us)
-        rows["log_r"][at] = add_counts(rows["log_r"][at], n, k, allowed)
+        if detector.by_session:
+            self._add_sessions(at, step, allowed)
+        else:
+            rows["log_r"][at] = add_counts(rows["log_r"][at], n, k, allowed)
         return self._move_stages(at, n, k, allowed, step.end_us, math.log(level), math.log(warning))
 
-    def _collect_references(self, at: IntArray, n: IntArray, k: IntArray, detector: Detector) -> None:
+    def _collect_references(
+        self, at: IntArray, n: IntArray, k: IntArray, step: Matured, detector: Detector
+    ) -> None:
         rows = self._arrays
         rows["reference_n"][at] += n
         rows["reference_k"][at] += k
+        if detector.by_session:
+            for place in at.tolist():
+                means = [each_k / each_n for each_n, each_k in step.sessions.get(self._names[place], ())]
+                rows["reference_sessions"][place] += len(means)
+                # Exact sums, whatever the order of sessions in a step.
+                rows["reference_means"][place] += math.fsum(means)
+                rows["reference_squares"][place] += math.fsum(mean**2 for mean in means)
         for place in at[rows["reference_n"][at] >= max(detector.reference_predictions, 1)].tolist():
             confidence = CEILING_CONFIDENCE if self._names[place] == ALL else SLICE_CEILING_CONFIDENCE
-            reference = int(rows["reference_n"][place]), int(rows["reference_k"][place])
-            rows["ceiling"][place] = _upper_bound(*reference, confidence) * (1 + detector.tolerance)
+            rows["ceiling"][place] = self._upper_bound(place, confidence, detector)
+
+    def _upper_bound(self, place: int, confidence: float, detector: Detector) -> float:
+        """The bound of the reference rate: of predictions, or of sessions as so many predictions as tell as much."""
+        rows = self._arrays
+        n, k = int(rows["reference_n"][place]), int(rows["reference_k"][place])
+        n_sessions = int(rows["reference_sessions"][place])
+        if not detector.by_session or n_sessions < 2:
+            return _upper_bound(n, k, confidence) * (1 + detector.tolerance)
+        mean = float(rows["reference_means"][place]) / n_sessions
+        variance = float(self._session_variance(np.array([place]), np.array([mean]))[0])
+        if not 0 < mean < 1 or variance <= 0:
+            return _upper_bound(n_sessions, round(mean * n_sessions), confidence) * (1 + detector.tolerance)
+        worth = min(max(n_sessions * mean * (1 - mean) / variance, 1.0), float(n))
+        return _upper_bound(worth, mean * worth, confidence) * (1 + detector.tolerance)
+
+    def _session_variance(self, at: IntArray, rate: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The variance of the means of sessions: as the reference had it, or as large as a `rate` allows."""
+        rows = self._arrays
+        n_sessions = np.maximum(rows["reference_sessions"][at], 1)
+        means = rows["reference_means"][at] / n_sessions
+        variance = rows["reference_squares"][at] / n_sessions - means**2
+        return np.where(rows["reference_sessions"][at] >= 2, np.maximum(variance, 0.0), rate * (1 - rate))
+
+    def _add_sessions(self, at: IntArray, step: Matured, allowed: npt.NDArray[np.float64]) -> None:
+        """Bet on the mean of each session, which stands for all of its predictions."""
+        moves = (allowed > 0) & (allowed < HIGHEST_RATE)
+        at, allowed = at[moves], allowed[moves]
+        found = [
+            (row, each_n, each_k)
+            for row, place in enumerate(at.tolist())
+            # In one order, since sums of floats depend on it.
+            for each_n, each_k in sorted(step.sessions.get(self._names[place], ()))
+        ]
+        if not found:
+            return
+        slice_of, n, k = np.array(found, dtype=np.int64).T
+        bets = bets_on_sessions(allowed, np.maximum(self._session_variance(at, allowed), LEAST_VARIANCE))
+        bets = np.minimum(bets, LARGEST_BET / allowed[:, None])
+        rows = self._arrays
+        rows["log_r"][at] = add_scores(rows["log_r"][at], slice_of, k / n, allowed, bets, n)
 
     def _follow_season(self, step: Matured, detector: Detector) -> None:
         """Count hours of the week while the whole is no alarm; from four weeks on, they are the reference."""
@@ -316,7 +393,7 @@ class _Rows:
             reference = sum(self._hours_n), sum(self._hours_k)
             rows = self._arrays
             rows["reference_n"][place], rows["reference_k"][place] = reference
-            rows["ceiling"][place] = _upper_bound(*reference, CEILING_CONFIDENCE) * (1 + detector.tolerance)
+            rows["ceiling"][place] = self._upper_bound(place, CEILING_CONFIDENCE, detector)
             return
         hour = hour_of_week(step.start_us)
         self._hours_n[hour] += n
@@ -449,6 +526,6 @@ def _emptied(value: Any, none: float | None) -> Any:
     return None if none is not None and (value == none or value != value) else value
 
 
-def _upper_bound(n: int, k: int, confidence: float) -> float:
-    """Return the one-sided bound of Clopper and Pearson (Biometrika 1934), exact for a fixed n."""
+def _upper_bound(n: float, k: float, confidence: float) -> float:
+    """Return the one-sided bound of Clopper and Pearson (Biometrika 1934), exact for a fixed whole n."""
     return 1.0 if k == n else float(beta.ppf(confidence, k + 1, n - k))

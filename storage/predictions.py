@@ -8,18 +8,16 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    FromClause,
     RowMapping,
     Select,
+    String,
     and_,
-    case,
+    cast,
     func,
-    or_,
+    literal,
     select,
-    true,
 )
 
-from quality.data_drift import Observed, OldEmbedding, Step
 from quality.drift import Matured, Singles
 from quality.outcomes import Action
 from storage.errors import NotFound
@@ -29,8 +27,6 @@ from storage.records import Prediction
 from storage.slices import ALL
 from storage.tables import feedback, outcomes, predictions
 
-#: An output of more characters is no category.
-_CATEGORY_CHARACTERS: Final = 64
 _ROWS_AT_ONCE: Final = 5000
 #: Steps with each prediction are read until there are so many.
 _MOST_SINGLES: Final = 100_000
@@ -103,6 +99,34 @@ def count_subjects(
     return c.scalar(wanted.where(p.time_us >= since_us, p.time_us <= until_us)) or 0
 
 
+def read_confidences(
+    c: Connection,
+    *,
+    model: str,
+    version: str,
+    slice: str = ALL,  # noqa: A002
+    since_us: int,
+    until_us: int,
+    horizon_us: int,
+    limit: int,
+) -> list[tuple[float, bool]]:
+    """The confidence of each of the latest predictions made from `since_us` to `until_us`; whether it was corrected.
+
+    Corrected as in `read_matured`; predictions without a confidence are passed over.
+    """
+    p, o = predictions.c, outcomes.c
+    corrected = (o.prediction_id == p.id) & o.action.in_(("edit", "reject")) & (o.delay_us <= horizon_us)
+    found = c.execute(
+        select(p.confidence, o.prediction_id.is_not(None).label("corrected"))
+        .select_from(predictions.outerjoin(outcomes, corrected))
+        .where(p.model == model, p.version == version, in_slice(c, slice), p.confidence.is_not(None))
+        .where(p.time_us >= since_us, p.time_us <= until_us)
+        .order_by(p.time_us.desc(), p.id.desc())
+        .limit(limit)
+    )
+    return [(row.confidence, bool(row.corrected)) for row in found]
+
+
 def read_matured(
     c: Connection,
     *,
@@ -114,13 +138,15 @@ def read_matured(
     step_us: int,
     most_steps: int,
     with_singles: bool = False,
+    by_session: bool = False,
 ) -> list[Matured]:
     """The predictions made in (`after_us`, `until_us`] by steps of `step_us`, without the empty ones, in every slice.
 
     Of steps that span more time than `most_steps`, the first are read; `with_singles` each prediction too, in no more
-    steps than it takes for 100,000. Corrected is edited or rejected, where the feedback that counts came up to
-    `horizon_us` after the prediction. Feedback given again after the horizon moves a prediction out of the count: read
-    it soon after the horizon.
+    steps than it takes for 100,000. `by_session` tells what the predictions of a session in a step came to: those of a
+    subject where they have no session, or each for itself. Corrected is edited or rejected, where the feedback that
+    counts came up to `horizon_us` after the prediction. Feedback given again after the horizon moves a prediction out
+    of the count: read it soon after the horizon.
     """
     p, o = predictions.c, outcomes.c
     wanted = and_(p.model == model, p.version == version, p.time_us > after_us, p.time_us <= until_us)
@@ -131,14 +157,17 @@ def read_matured(
     corrected = (o.prediction_id == p.id) & o.action.in_(("edit", "reject")) & (o.delay_us <= horizon_us)
     joined = predictions.outerjoin(outcomes, corrected)
     step = (p.time_us - p.time_us % step_us).label("step")
+    # A session and a subject of the same name are not the same.
+    session = func.coalesce("s" + p.session, "u" + p.subject, cast(p.id, String))
+    unit = (session if by_session else literal("")).label("unit")
     if with_singles:
-        return _read_singles(
-            c, select(step, p.slices, p.time_us, p.id, o.prediction_id.is_not(None)), joined, wanted
-        )
+        each = select(step, p.slices, unit, p.time_us, p.id, o.prediction_id.is_not(None).label("corrected"))
+        return _read_singles(c, each.select_from(joined).where(wanted), by_session)
     found = c.execute(
         select(
             step,
             p.slices,
+            unit,
             func.min(p.time_us).label("start_us"),
             func.max(p.time_us).label("end_us"),
             func.count(p.id).label("n"),
@@ -147,132 +176,64 @@ def read_matured(
         .select_from(joined)
         .where(wanted)
         # Predictions with the same tags are one row, which is then counted under each of its slices.
-        .group_by("step", p.slices)
+        .group_by("step", p.slices, "unit")
         .order_by("step")
     ).all()
-    return [_as_step(list(rows)) for _, rows in groupby(found, lambda row: row.step)]
-
-
-def _read_singles(
-    c: Connection, columns: Select[Any], joined: FromClause, wanted: ColumnElement[bool]
-) -> list[Matured]:
-    p = predictions.c
-    rows = c.execute(
-        # Read as they are needed: what a backlog has beyond is left where it is.
-        columns.select_from(joined).where(wanted).order_by(p.time_us, p.id),
-        execution_options={"yield_per": _ROWS_AT_ONCE},
-    )
-    steps, n = [], 0
-    slices_of: dict[str, tuple[str, ...]] = {}
-    for _, several in groupby(rows, lambda row: row[0]):
-        _, texts, times_us, ids, corrected = zip(*several, strict=True)
-        for text in set(texts) - slices_of.keys():
-            slices_of[text] = tuple(from_text(text))
-        counts: dict[str, tuple[int, int]] = {}
-        totals = Counter(texts)
-        totals_corrected = Counter(compress(texts, corrected))
-        for text, here in totals.items():
-            for name in (ALL, *slices_of[text]):
-                before = counts.get(name, (0, 0))
-                counts[name] = before[0] + here, before[1] + totals_corrected[text]
-        singles = Singles(ids, tuple(slices_of[text] for text in texts), corrected)
-        steps.append(Matured(times_us[0], times_us[-1], counts, singles))
-        n += len(ids)
-        if n >= _MOST_SINGLES:
-            break
-    rows.close()
+    steps = []
+    for _, several in groupby(found, lambda row: row.step):
+        rows = list(several)
+        start_us, end_us = min(row.start_us for row in rows), max(row.end_us for row in rows)
+        parts = [(tuple(from_text(row.slices)), row.unit, row.n, row.k) for row in rows]
+        steps.append(_as_step(parts, start_us, end_us, Singles(), by_session))
     return steps
 
 
-def read_observed(
-    c: Connection,
-    *,
-    model: str,
-    version: str,
-    since_us: int,
-    until_us: int,
-    step_us: int,
-    most_per_step: int,
-    most: int,
-) -> list[Step]:
-    """The predictions with `since_us` <= time < `until_us` by steps of `step_us`, without the empty ones.
-
-    Of a step the first `most_per_step` by time and id are read, and no further steps once there are `most`. What was
-    done to a prediction is not looked at.
-    """
-    p = predictions.c
-    found: list[Step] = []
-    while sum(len(step.predictions) for step in found) < most:
-        rows = c.execute(
-            select(
-                p.id,
-                p.time_us,
-                p.confidence,
-                p.latency_us,
-                func.length(p.input).label("input_length"),
-                func.length(p.output).label("output_length"),
-                case((func.length(p.output) <= _CATEGORY_CHARACTERS, p.output)).label("output"),
-                p.features,
-            )
-            .where(p.model == model, p.version == version, *in_span(p.time_us, since_us, until_us))
-            .order_by(p.time_us, p.id)
-            .limit(most_per_step)
-        ).all()
-        steps = [(place, list(some)) for place, some in groupby(rows, lambda row: row.time_us // step_us)]
-        # The last one may have been cut off; where it is the only one, it is as long as a step may be.
-        for place, some in steps if len(rows) < most_per_step or len(steps) == 1 else steps[:-1]:
-            since_us = (place + 1) * step_us
-            found.append(Step(since_us, [_as_observed(row) for row in some]))
-        if len(rows) < most_per_step:
+def _read_singles(c: Connection, each: Select[Any], by_session: bool) -> list[Matured]:
+    in_order = each.order_by(predictions.c.time_us, predictions.c.id)
+    # Read as they are needed: what a backlog has beyond is left where it is.
+    found = c.execute(in_order, execution_options={"yield_per": _ROWS_AT_ONCE})
+    steps, n_read = [], 0
+    slices_of: dict[str, tuple[str, ...]] = {}
+    for _, several in groupby(found, lambda row: row.step):
+        _, texts, units, times_us, ids, corrected = zip(*several, strict=True)
+        for text in set(texts) - slices_of.keys():
+            slices_of[text] = tuple(from_text(text))
+        keys = list(zip(texts, units, strict=True))
+        n, k = Counter(keys), Counter(compress(keys, corrected))
+        parts = [(slices_of[text], unit, count, k[text, unit]) for (text, unit), count in n.items()]
+        singles = Singles(ids, tuple(slices_of[text] for text in texts), corrected)
+        if by_session:
+            # Those that follow the first of a session are not like others.
+            firsts = sorted({unit: place for place, unit in reversed(list(enumerate(units)))}.values())
+            singles = Singles(*(tuple(column[place] for place in firsts) for column in singles))
+        steps.append(_as_step(parts, times_us[0], times_us[-1], singles, by_session))
+        n_read += len(ids)
+        if n_read >= _MOST_SINGLES:
             break
-    return found
+    found.close()
+    return steps
 
 
-def read_old_embeddings(
-    c: Connection,
-    *,
-    model: str,
-    version: str,
-    after: tuple[int, str],
-    until_us: int,
-    limit: int,
-) -> list[OldEmbedding]:
-    """The next `limit` embeddings after a time and id, made before `until_us`."""
-    p = predictions.c
-    after_us, after_id = after
-    # An empty id is before every other.
-    later = or_(p.time_us > after_us, and_(p.time_us == after_us, p.id > after_id)) if after_id else true()
-    rows = c.execute(
-        select(p.id, p.time_us, p.features)
-        .where(p.model == model, p.version == version, p.time_us >= after_us, p.time_us < until_us, later)
-        # A list, not named numbers.
-        .where(func.substr(p.features, 1, 1) == "[")
-        .order_by(p.time_us, p.id)
-        .limit(limit)
-    )
-    return [OldEmbedding(row.time_us, row.id, from_text(row.features)) for row in rows]
-
-
-def _as_observed(row: Any) -> Observed:
-    return Observed(
-        id=row.id,
-        time_us=row.time_us,
-        confidence=row.confidence,
-        latency_us=row.latency_us,
-        input_length=row.input_length,
-        output_length=row.output_length,
-        output=row.output,
-        features=from_text_or_none(row.features),
-    )
-
-
-def _as_step(rows: Sequence[Any]) -> Matured:
-    counts: dict[str, tuple[int, int]] = {}
-    for row in rows:
-        for name in (ALL, *from_text(row.slices)):
-            n, k = counts.get(name, (0, 0))
-            counts[name] = n + row.n, k + row.k
-    return Matured(min(row.start_us for row in rows), max(row.end_us for row in rows), counts)
+def _as_step(
+    parts: Sequence[tuple[tuple[str, ...], str, int, int]],
+    start_us: int,
+    end_us: int,
+    singles: Singles,
+    by_session: bool,
+) -> Matured:
+    """A step of parts (slices, session, predictions, corrections)."""
+    sessions: dict[str, dict[str, tuple[int, int]]] = {}
+    for slices, unit, n, k in parts:
+        for name in (ALL, *slices):
+            counted = sessions.setdefault(name, {})
+            before = counted.get(unit, (0, 0))
+            counted[unit] = before[0] + n, before[1] + k
+    counts = {
+        name: (sum(n for n, _ in counted.values()), sum(k for _, k in counted.values()))
+        for name, counted in sessions.items()
+    }
+    each = {name: tuple(sorted(counted.values())) for name, counted in sessions.items()} if by_session else {}
+    return Matured(start_us, end_us, counts, singles, each)
 
 
 def in_slice(c: Connection, slice: str) -> ColumnElement[bool]:  # noqa: A002

@@ -9,6 +9,7 @@ from errata.identity import NewId
 from errata.settings import Model, Settings
 from errata.topics import DRIFT_NOTICED, RETRAIN, RUN_REQUESTED, SIGNALS
 from errata.wire import format_time
+from quality.causes import explain
 from quality.drift import DetectorState, Matured, Notice, follow, reset_for_version
 from quality.evidence import events_per_false_alarm
 from quality.horizons import is_same_drift, name_horizon, name_past, say_horizon, share_level
@@ -21,13 +22,13 @@ from quality.trigger import (
     why_not_enough,
     why_not_now,
 )
-from quality.windows import DAY_US, MINUTE_US, WEEK_US
+from quality.windows import DAY_US, HOUR_US, MINUTE_US, WEEK_US
 from storage import outbox
 from storage.alerts import News, raise_alert, resolve_alert
 from storage.database import Database, Transaction
 from storage.errors import Conflict
 from storage.locks import lock_run_opening
-from storage.predictions import count_subjects, read_matured
+from storage.predictions import count_subjects, read_confidences, read_matured
 from storage.records import Release, Run, RunStatus, RunStep, Signal
 from storage.releases import champion, list_releases
 from storage.runs import list_runs, open_run, put_step
@@ -43,6 +44,8 @@ from storage.windows import count_in_windows
 
 #: Signals by these rules are no news: a run that was due, and what the whole or another horizon has told already.
 _NO_ALERT: Final = ("schedule", "whole", "horizon")
+#: So many confidences are read from before a change, and from after it.
+_CONFIDENCES: Final = 5000
 #: A run in one of these is on its way to a verdict.
 OPEN: Final[tuple[RunStatus, ...]] = ("waiting", "requested", "training")
 
@@ -130,54 +133,57 @@ class Alarm:
     level: float
     horizon_us: int
 
-    @property
-    def observed(self) -> str:
-        """What was seen, in a sentence."""
-        return _observe(self.slice, self.state, self.horizon_us)
 
-
-def decide(
-    release: Release,
+def why_no_run(
     model: Model,
     alarm: Alarm,
     n_subjects: int,
     until_us: int,
     runs: Sequence[Run],
     now_us: int,
-    new_id: NewId,
     *,
     whole: DetectorState | None = None,
     others: Sequence[tuple[int, DetectorState]] = (),
-) -> tuple[Signal, Run | None]:
-    """What an alarm of a champion leads to: its signal, and the run that it opens; `runs` are all of the model.
+) -> Suppression | None:
+    """What speaks against a run for an alarm of a champion, if anything does; `runs` are all of the model.
 
     `whole` is the detector of all predictions, where the alarm is of a slice: while it is not calm, it decides.
     `others` are the detectors of the whole and of the same slice at other horizons: one of them that has opened a run
     for this drift has decided.
     """
     change = alarm.state.change
+    suppressed = _told_elsewhere(others, change.since_us if change else None, until_us)
+    suppressed = suppressed or why_not_now(past_runs(runs), model.trigger, now_us)
+    if suppressed is None and whole is not None and whole.stage != "calm":
+        suppressed = Suppression("whole", f"All predictions are {whole.stage} of too, and decide for it.")
+    evidence = Evidence(
+        n=change.n if change else 0,
+        k=change.k if change else 0,
+        n_subjects=n_subjects,
+        since_us=until_us if change is None or change.since_us is None else change.since_us,
+        until_us=until_us,
+        allowed=change.allowed if change else alarm.state.ceiling or 0.0,
+    )
+    return suppressed or why_not_enough(evidence, model.trigger)
+
+
+def decide(
+    release: Release, alarm: Alarm, cause: str, suppressed: Suppression | None, now_us: int, new_id: NewId
+) -> tuple[Signal, Run | None]:
+    """The signal of an alarm, and the run that it opens unless something speaks against it.
+
+    `cause` is a sentence about why corrections rose, as far as that can be told.
+    """
     signal = replace(
         _describe(release, alarm.slice, alarm.state, alarm.horizon_us, now_us, new_id(now_us)),
         log_evidence=alarm.state.alarm_log_evidence or 0.0,
         level=math.log(alarm.level),
     )
-    evidence = Evidence(
-        n=signal.n_events,
-        k=signal.n_corrections,
-        n_subjects=n_subjects,
-        since_us=until_us if change is None or change.since_us is None else change.since_us,
-        until_us=until_us,
-        allowed=signal.ceiling,
-    )
-    suppressed = _told_elsewhere(others, change.since_us if change else None, until_us)
-    suppressed = suppressed or why_not_now(past_runs(runs), model.trigger, now_us)
-    if suppressed is None and whole is not None and whole.stage != "calm":
-        suppressed = Suppression("whole", f"All predictions are {whole.stage} of too, and decide for it.")
-    suppressed = suppressed or why_not_enough(evidence, model.trigger)
+    observed = f"{signal.reason} {cause}".strip()
     if suppressed is not None:
-        return replace(signal, reason=f"{alarm.observed} {suppressed.reason}", rule=suppressed.rule), None
+        return replace(signal, reason=f"{observed} {suppressed.reason}", rule=suppressed.rule), None
     focus = "" if alarm.slice == ALL else f" Its batch is chosen from {alarm.slice}."
-    reason = f"{alarm.observed}{focus}"
+    reason = f"{observed}{focus}"
     run = _new_run(release, reason, signal.id, now_us, new_id)
     return replace(signal, decision="opened", reason=reason, run_id=run.id), run
 
@@ -308,8 +314,9 @@ def _follow_horizon(
     before: Mapping[str, StoredState] = {}
     if not mine and earlier is not None:
         before = read_detector_states(c, release.model, earlier).get(name, {})
-    # A change is dated to the minute. Steps are read when they are over, so that a replay has the same ones.
-    step_us = min(MINUTE_US, horizon_us)
+    # A change is dated to the minute; where sessions are counted to the hour, so that few are cut in two. Steps are
+    # read when they are over, so that a replay has the same ones.
+    step_us = min(HOUR_US if model.detector.by_session else MINUTE_US, horizon_us)
     after_us = mine[ALL].matured_us if ALL in mine else 0
     steps = read_matured(
         c,
@@ -321,6 +328,7 @@ def _follow_horizon(
         step_us=step_us,
         most_steps=DAY_US // step_us,
         with_singles=with_past,
+        by_session=model.detector.by_session,
     )
     matured_us = steps[-1].end_us if steps else after_us
     seen = {slice_name for step in steps for slice_name in step.counts}
@@ -466,15 +474,14 @@ class _Deciding:
                 until_us=horizon.matured_us,
             )
         )
-        signal, run = decide(
-            self.release,
+        alarm = Alarm(slice_name, state, horizon.level, horizon.horizon_us)
+        suppressed = why_no_run(
             self.model,
-            Alarm(slice_name, state, horizon.level, horizon.horizon_us),
+            alarm,
             n_subjects,
             horizon.matured_us,
             runs,
             self.now_us,
-            self.new_id,
             whole=None if slice_name == ALL else horizon.states[ALL],
             others=[
                 (other.horizon_us, other.states[name])
@@ -483,9 +490,11 @@ class _Deciding:
                 if other is not horizon and name in other.states
             ],
         )
-        if run is None and signal.rule == told:
+        if suppressed is not None and suppressed.rule == told:
             # What speaks against a run is told once.
             return
+        cause = self._explain(alarm, horizon.matured_us)
+        signal, run = decide(self.release, alarm, cause, suppressed, self.now_us, self.new_id)
         horizon.states[slice_name] = replace(
             current, told=signal.rule, opened=current.opened or run is not None
         )
@@ -493,6 +502,26 @@ class _Deciding:
             self._open(run, signal)
         else:
             self._put(signal)
+
+    def _explain(self, alarm: Alarm, until_us: int) -> str:
+        """Whether the model got worse or the inputs got harder, as a sentence; empty where no change is known."""
+        since_us = alarm.state.change.since_us if alarm.state.change else None
+        if since_us is None:
+            return ""
+
+        def read(span: tuple[int, int]) -> list[tuple[float, bool]]:
+            return read_confidences(
+                self.c,
+                model=self.release.model,
+                version=self.release.version,
+                slice=alarm.slice,
+                since_us=span[0],
+                until_us=span[1],
+                horizon_us=alarm.horizon_us,
+                limit=_CONFIDENCES,
+            )
+
+        return explain(read((0, since_us - 1)), read((since_us, until_us))).sentence
 
     def _open(self, run: Run, signal: Signal) -> None:
         open_run(self.c, run)

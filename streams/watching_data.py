@@ -20,7 +20,7 @@ from storage.data_shifts import (
 )
 from storage.database import Database, Transaction
 from storage.locks import lock_data_drift
-from storage.predictions import read_observed, read_old_embeddings
+from storage.observed import read_observed, read_old_embeddings
 from storage.records import DataShift
 from storage.releases import champion
 

@@ -1,6 +1,7 @@
 """When the correction rate counts as drifted, as a whole and in slices."""
 
 import math
+import random
 from dataclasses import fields, replace
 
 import numpy as np
@@ -249,6 +250,89 @@ def test_a_reference_never_mixes_two_versions() -> None:
     state, _ = take_in([a_step(99, 5)])
     assert state.reference_n == 99
     assert reset_for_version(state) == DetectorState()
+
+
+class TestSessions:
+    """Predictions of a session stand or fall together: its mean is one case."""
+
+    DETECTOR = Detector(reference_predictions=100, by_session=True)
+
+    @staticmethod
+    def step(at: int, sessions: list[tuple[int, int]]) -> Matured:
+        n, k = (sum(column) for column in zip(*sessions, strict=True)) if sessions else (0, 0)
+        return Matured(at, at, {ALL: (n, k)}, sessions={ALL: sessions})
+
+    @staticmethod
+    def draw(
+        rng: np.random.Generator, rate: float, n_sessions: int, correlation: float = 0.2
+    ) -> list[tuple[int, int]]:
+        shape = (1 - correlation) / correlation
+        chances = rng.beta(rate * shape, (1 - rate) * shape, n_sessions)
+        return [(10, int(k)) for k in rng.binomial(10, chances)]
+
+    def test_sessions_whose_predictions_go_together_are_no_false_alarm_as_single_ones_would_be(self) -> None:
+        rng = np.random.default_rng(10)
+        steps = [self.step(at, self.draw(rng, 0.05, 20)) for at in range(1500)]
+        alarms = {}
+        for by_session in (True, False):
+            detector = Detector(ceiling_rate=0.05, by_session=by_session)
+            _, notices = follow({ALL: DetectorState()}, steps, detector, level=1e6)
+            alarms[by_session] = sum(notice.stage == "alarmed" for notice in notices)
+        assert alarms[True] <= 1
+        assert alarms[False] >= 3
+
+    def test_a_drift_is_seen_in_sessions_too(self) -> None:
+        rng = np.random.default_rng(8)
+        calm = [self.step(at, self.draw(rng, 0.05, 20)) for at in range(60)]
+        drift = [self.step(at, self.draw(rng, 0.15, 20)) for at in range(60, 90)]
+        detector = Detector(reference_predictions=10_000, by_session=True)
+        state, notices = follow({ALL: DetectorState()}, calm + drift, detector, level=1e6)
+        assert [notice.stage for notice in notices] == ["alarmed"]
+        assert notices[0].time_us < 75
+        assert state[ALL].reference_sessions == 1000
+
+    def test_the_reference_is_worth_less_than_as_many_single_predictions(self) -> None:
+        rng = np.random.default_rng(9)
+        sessions = self.draw(rng, 0.1, 20)
+        together, _ = take_in([self.step(1, sessions)], None, self.DETECTOR)
+        alone, _ = take_in([self.step(1, sessions)])
+        assert (together.ceiling or 0) > (alone.ceiling or 0) + 0.02
+
+    def test_one_user_who_edits_everything_is_one_case(self) -> None:
+        rng = np.random.default_rng(10)
+        calm = self.step(1, self.draw(rng, 0.1, 200, correlation=0.05))
+        for by_session, stages in ((True, []), (False, ["alarmed"])):
+            detector = Detector(reference_predictions=100, by_session=by_session)
+            user = self.step(2, [(10, 1)] * 50 + [(500, 500)])
+            _, notices = follow({ALL: DetectorState()}, [calm, user], detector, level=1e4)
+            assert [notice.stage for notice in notices] == stages
+
+    @pytest.mark.parametrize("corrected", [0, 1])
+    def test_sessions_of_silence_or_of_corrections_alone_are_no_error(self, corrected: int) -> None:
+        steps = [self.step(at, [(5, 5 * corrected)] * 30) for at in range(20)]
+        state, notices = take_in(steps, None, self.DETECTOR)
+        assert state.n == 19 * 150
+        assert notices == []
+
+    @given(
+        st.lists(
+            st.lists(st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))),
+            max_size=12,
+        ),
+        st.integers(0, 12),
+        st.randoms(use_true_random=False),
+    )
+    def test_neither_the_order_of_sessions_nor_where_a_replay_begins_changes_a_bit(
+        self, drawn: list[list[tuple[int, int]]], stored: int, rng: random.Random
+    ) -> None:
+        detector = Detector(reference_predictions=20, by_session=True)
+        steps = [self.step(at, sessions) for at, sessions in enumerate(drawn)]
+        shuffled = [self.step(at, rng.sample(each, len(each))) for at, each in enumerate(drawn)]
+        at_once, notices = follow({ALL: DetectorState()}, steps, detector, level=50.0)
+        half, first = follow({ALL: DetectorState()}, shuffled[:stored], detector, level=50.0)
+        restored = {ALL: DetectorState.from_json(half[ALL].to_json())}
+        again, second = follow(restored, shuffled[stored:], detector, level=50.0)
+        assert (again, first + second) == (at_once, notices)
 
 
 class TestSeason:

@@ -13,6 +13,7 @@ from storage.predictions import (
     count_predictions,
     count_subjects,
     get_prediction,
+    read_confidences,
     read_matured,
     read_predictions,
 )
@@ -151,6 +152,62 @@ def test_each_prediction_is_read_in_its_order_with_the_same_counts(db: Database,
     assert second.singles == Singles((number_id(6),), (("shop=B",),), (False,))
     counted = read(db, HOUR_US)
     assert [replace(step, singles=Singles()) for step in (first, second)] == counted
+
+
+def test_confidences_are_read_with_what_became_of_their_predictions_the_latest_first(
+    db: Database, apply_to: Apply
+) -> None:
+    events = [
+        a_prediction_event(number, time_us=START_US + number * SECOND_US, confidence=confidence, tags=tags)
+        for number, (confidence, tags) in enumerate(
+            [(0.1, {}), (0.2, {"shop": "A"}), (None, {}), (0.4, {}), (0.5, {})]
+        )
+    ]
+    edits = [
+        a_feedback_event(101, prediction=1, time_us=START_US + 11 * SECOND_US),
+        a_feedback_event(103, prediction=3, time_us=START_US + HOUR_US),
+    ]
+    apply_to(an_arrival([*events, *edits]))
+    until_us = START_US + 3 * SECOND_US
+
+    def read_some(limit: int = 9, slice_name: str = "all") -> list[tuple[float, bool]]:
+        with db.read() as c:
+            return read_confidences(
+                c,
+                model=MODEL,
+                version="1",
+                slice=slice_name,
+                since_us=START_US,
+                until_us=until_us,
+                horizon_us=MINUTE_US,
+                limit=limit,
+            )
+
+    assert read_some() == [(0.4, False), (0.2, True), (0.1, False)]
+    assert read_some(limit=1) == [(0.4, False)]
+    assert read_some(slice_name="shop=A") == [(0.2, True)]
+
+
+@pytest.mark.parametrize("with_singles", [False, True])
+def test_the_predictions_of_a_session_are_told_together(
+    db: Database, apply_to: Apply, with_singles: bool
+) -> None:
+    who = [
+        {"session": "a", "subject": "x"},
+        {"session": "a", "subject": "y", "tags": {"shop": "B"}},
+        {"session": None, "subject": "a"},
+        {"session": None, "subject": "a"},
+        {"session": None, "subject": None},
+        {"session": None, "subject": None},
+    ]
+    events = [a_prediction_event(number, **({"tags": {}} | each)) for number, each in enumerate(who)]
+    corrected = [a_feedback_event(100 + number, prediction=number) for number in (0, 1, 3, 5)]
+    apply_to(an_arrival([*events, *corrected]))
+    (step,) = read(db, HOUR_US, by_session=True, with_singles=with_singles)
+    assert step.counts == {"all": (6, 4), "shop=B": (1, 1)}
+    assert step.sessions == {"all": ((1, 0), (1, 1), (2, 1), (2, 2)), "shop=B": ((1, 1),)}
+    # Of a session the first stands for all.
+    assert step.singles.ids == (tuple(number_id(each) for each in (0, 2, 4, 5)) if with_singles else ())
 
 
 def test_a_backlog_of_single_predictions_is_read_in_whole_steps(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 import msgspec
+import numpy as np
 import pytest
 
 from errata.settings import Detector, Model, Settings, Task, Training, Trigger
@@ -23,7 +24,16 @@ from storage.releases import put_release
 from storage.runs import list_runs, open_run, read_steps, update_run
 from storage.signals import StoredState, forget_detector_states, read_detector_states, read_signals
 from storage.slices import ALL
-from streams.watching import Alarm, alarm_level, begin_states, decide, drift_key, request_run, watch
+from streams.watching import (
+    Alarm,
+    alarm_level,
+    begin_states,
+    decide,
+    drift_key,
+    request_run,
+    watch,
+    why_no_run,
+)
 from tests.builders import MINUTE_US, SECOND_US, START_US, a_feedback_event, a_prediction_event, an_arrival
 from tests.records import MODEL, make_release, make_run, number_id
 
@@ -75,6 +85,7 @@ class Traffic:
         edited_on_ios: float | None = None,
         delay_us: int = SECOND_US,
         clock_us: int = 0,
+        confidence: float | None = 0.9,
     ) -> None:
         """Store `n` predictions, one in three of them of an iPhone; a share `edited` of them are edited.
 
@@ -85,7 +96,8 @@ class Traffic:
             time_us = START_US + number * SECOND_US + clock_us
             is_ios = number % 3 == 0
             tags = {"device": "ios" if is_ios else "android"}
-            events.append(a_prediction_event(number, time_us=time_us, version=version, tags=tags))
+            given = {"version": version, "tags": tags, "confidence": confidence}
+            events.append(a_prediction_event(number, time_us=time_us, **given))
             share = edited_on_ios if is_ios and edited_on_ios is not None else edited
             if self._rng.random() < share:
                 events.append(
@@ -323,6 +335,45 @@ class TestWatch:
         assert len(forgotten) == 1
 
 
+class TestSessions:
+    @staticmethod
+    def send_sessions(db: Database, n: int, rate: float, correlation: float) -> int:
+        """Store `n` sessions of twenty predictions, one a second; return when the last was made."""
+        rng = np.random.default_rng(5)
+        shape = (1 - correlation) / correlation
+        chances = rng.beta(rate * shape, (1 - rate) * shape, n)
+        events = []
+        for number in range(20 * n):
+            session = number // 20
+            time_us = START_US + number * SECOND_US
+            events.append(a_prediction_event(number, time_us=time_us, session=f"session-{session}", tags={}))
+            if rng.random() < chances[session]:
+                events.append(a_feedback_event(10_000_000 + number, prediction=number, time_us=time_us + 1))
+        apply(
+            db,
+            an_arrival(events),
+            models=SETTINGS.models,
+            slice_values_per_hour=10,
+            worker="w",
+            now_us=START_US,
+        )
+        return START_US + 20 * n * SECOND_US
+
+    @pytest.mark.parametrize("by_session", [False, True])
+    def test_users_whose_predictions_go_together_are_no_drift(
+        self, db: Database, new_id: NewId, by_session: bool
+    ) -> None:
+        with db.write() as c:
+            put_release(c, make_release("1", time_us=START_US))
+        until_us = self.send_sessions(db, 400, rate=0.1, correlation=0.2)
+        detector = msgspec.structs.replace(DETECTOR, ceiling_rate=0.1, by_session=by_session)
+        settings = Settings(models={MODEL: Model(detector=detector)})
+        signals = watch(db, settings, until_us + HORIZON_US, new_id)
+        alarms = [signal for signal in signals if signal.decision in ("opened", "suppressed")]
+        # As the rate does not change, each alarm would be false.
+        assert bool(alarms) is not by_session
+
+
 class TestWithoutALevel:
     def test_a_rise_before_the_reference_is_complete_is_a_warning_and_opens_nothing(
         self, db: Database, traffic: Traffic, new_id: NewId
@@ -489,9 +540,8 @@ def read_state(db: Database, version: str = "1", detector: str = "1min") -> Dete
 class TestDecision:
     def test_an_alarm_without_a_change_opens_nothing(self, new_id: NewId) -> None:
         alarm = Alarm("all", DetectorState(ceiling=0.06, alarm_log_evidence=12.0), 1e5, HORIZON_US)
-        signal, run = decide(
-            make_release("1"), SETTINGS.models[MODEL], alarm, 0, START_US, [], START_US, new_id
-        )
+        suppressed = why_no_run(SETTINGS.models[MODEL], alarm, 0, START_US, [], START_US)
+        signal, run = decide(make_release("1"), alarm, "", suppressed, START_US, new_id)
         assert run is None
         assert (signal.decision, signal.rule, signal.n_events, signal.change_us, signal.ceiling) == (
             "suppressed",
@@ -504,14 +554,48 @@ class TestDecision:
     def test_the_whole_decides_for_its_slices_while_it_is_not_calm(self, new_id: NewId) -> None:
         alarm = Alarm("device=ios", DetectorState(ceiling=0.06, alarm_log_evidence=12.0), 1e5, HORIZON_US)
         whole = DetectorState(stage="warned")
-        signal, run = decide(
-            make_release("1"), SETTINGS.models[MODEL], alarm, 0, START_US, [], START_US, new_id, whole=whole
-        )
+        suppressed = why_no_run(SETTINGS.models[MODEL], alarm, 0, START_US, [], START_US, whole=whole)
+        signal, run = decide(make_release("1"), alarm, "It rained.", suppressed, START_US, new_id)
         assert run is None
-        assert (signal.rule, signal.reason.split(". ")[-1]) == (
+        assert (signal.rule, signal.reason.split(". ")[-2:]) == (
             "whole",
-            "All predictions are warned of too, and decide for it.",
+            ["It rained", "All predictions are warned of too, and decide for it."],
         )
+
+
+class TestCause:
+    """Predictions are sure (0.9) or not (0.5), and those that are not are wrong more often."""
+
+    @staticmethod
+    def send(traffic: Traffic, n: int, sure: float, edited_sure: float, edited_unsure: float) -> None:
+        for confidence, share, edited in ((0.9, sure, edited_sure), (0.5, 1 - sure, edited_unsure)):
+            traffic.send(round(n * share), edited=edited, confidence=confidence)
+
+    @pytest.mark.parametrize(
+        ("sure", "edited_sure", "said"),
+        [(0.8, 0.4, "the model got worse."), (0.1, 0.05, "the inputs got harder.")],
+        ids=["wrong as often where it is sure", "unsure more often"],
+    )
+    def test_an_alarm_says_which_of_the_two_it_looks_like(
+        self, db: Database, traffic: Traffic, new_id: NewId, sure: float, edited_sure: float, said: str
+    ) -> None:
+        for _ in range(10):
+            self.send(traffic, 120, 0.8, 0.05, 0.5)
+        for _ in range(6):
+            self.send(traffic, 120, sure, edited_sure, 0.5)
+        signals = watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        opening = next(each for each in signals if each.decision == "opened")
+        assert said in opening.reason
+        assert "By confidence " in opening.reason
+
+    def test_without_confidence_it_cannot_be_told(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1000, edited=0.05, confidence=None)
+        traffic.send(600, edited=0.4, confidence=None)
+        signals = watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
+        opening = next(each for each in signals if each.decision == "opened")
+        assert opening.reason.endswith("cannot be told: the model gives no confidence.")
 
 
 class TestBeginning:

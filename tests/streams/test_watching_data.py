@@ -16,8 +16,8 @@ from storage.alerts import list_alerts, list_open
 from storage.data_shifts import read_data_drift_states, read_data_shifts, read_until
 from storage.database import Database
 from storage.intake import apply
+from storage.observed import read_observed
 from storage.outbox import read_unsent
-from storage.predictions import read_observed
 from storage.releases import put_release
 from storage.runs import list_runs
 from storage.signals import read_signals
