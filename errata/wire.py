@@ -32,6 +32,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Annotated, Any, Final, Literal, NoReturn
 
 import msgspec
@@ -340,6 +341,14 @@ def decode_event(raw: bytes) -> Event:
 def has_few_brackets(raw: bytes) -> bool:
     """Whether an event in JSON is too small and too flat to break a limit; one that is not may well be right."""
     return len(raw) <= INLINE_BYTES and raw.count(b"{") + raw.count(b"[") <= LEVELS
+
+
+def have_few_brackets(events: Sequence[bytes]) -> bool:
+    """Whether `has_few_brackets` holds for each of `events`, of which there is at least one."""
+    curly, square = (max(map(bytes.count, events, repeat(bracket))) for bracket in (b"{", b"["))
+    if max(map(len, events)) <= INLINE_BYTES and curly + square <= LEVELS:
+        return True
+    return all(map(has_few_brackets, events))
 
 
 def is_plain_text(raw: bytes) -> bool:

@@ -81,6 +81,13 @@ def minute_of(time_us: int) -> int:
     return time_us - time_us % MINUTE_US
 
 
+def starts_of(width_us: int, times_us: Sequence[int]) -> list[int]:
+    """Return the start of the minute (or hour, …) that each time lies in, given how long such a span is."""
+    times = np.asarray(times_us, dtype=np.int64)
+    starts: list[int] = (times - times % width_us).tolist()
+    return starts
+
+
 def of_prediction(latency_us: int | None) -> Contribution:
     """Return what a prediction adds to its window when it arrives."""
     if latency_us is None:
@@ -232,8 +239,13 @@ def is_zero(a: Contribution) -> bool:
 
 def _bucket(values_us: Sequence[int | None], weights: IntArray) -> Histograms:
     """Return the histogram of each value that is known, in which it counts with its weight."""
-    (rows,) = np.nonzero(np.array([value is not None for value in values_us], dtype=bool))
-    known = np.array([value for value in values_us if value is not None], dtype=np.int64)
+    try:
+        # Nearly always all are known.
+        known = np.array(values_us, dtype=np.int64)
+        rows = np.arange(len(known), dtype=np.int64)
+    except TypeError:
+        rows = np.array([row for row, value in enumerate(values_us) if value is not None], dtype=np.int64)
+        known = np.array([value for value in values_us if value is not None], dtype=np.int64)
     return Histograms(rows, histogram.buckets_of(known), weights[rows])
 
 

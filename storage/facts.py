@@ -25,7 +25,8 @@ from errata.wire import Envelope
 from storage.insertion import Columns
 from storage.json_text import to_text, to_text_or_none
 
-_NULL: Final = Raw(b"null")
+#: A value that was not sent.
+NULL: Final = Raw(b"null")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -36,7 +37,7 @@ class UnreadPrediction(PredictionData, frozen=True, kw_only=True, omit_defaults=
     model: str
     version: str
     output: Raw
-    input: Raw = _NULL
+    input: Raw = NULL
     tags: Raw = Raw(b"{}")  # type: ignore[assignment]
 
 
@@ -44,7 +45,7 @@ class UnreadFeedback(FeedbackData, frozen=True, kw_only=True, omit_defaults=True
     """FeedbackData with its correction as JSON. Its reader checks the id, which patterns of types do slowly."""
 
     prediction_id: str
-    corrected: Raw = _NULL
+    corrected: Raw = NULL
 
     def __post_init__(self) -> None:
         """Refuse an edit without its corrected value."""
@@ -194,6 +195,8 @@ def times_of(facts: Sequence[AnyFact]) -> list[int]:
 
 def _text_or_none(value: Raw) -> str | None:
     """JSON as text; null, which the database keeps as NULL, is None."""
+    if value is NULL:
+        return None
     text = str(value, "utf-8")
     return None if text == "null" else text
 

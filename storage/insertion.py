@@ -7,12 +7,14 @@ from typing import Any, Final
 import msgspec
 import psycopg
 from sqlalchemy import (
-    BindParameter,
     Column,
     ColumnElement,
     Connection,
     Float,
     FromClause,
+    Integer,
+    LargeBinary,
+    String,
     Table,
     Text,
     Uuid,
@@ -36,6 +38,11 @@ _UUID_PARTS: Final = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 
 #: Rows that one statement is given at most, so that neither side builds a statement of many megabytes.
 _ROWS_AT_ONCE: Final = 1000
+
+
+#: How COPY's text format writes what would end a value or a row, the backslash first.
+_COPY_ESCAPES: Final = (("\\", r"\\"), ("\n", r"\n"), ("\r", r"\r"), ("\t", r"\t"))
+_COPY_NULL: Final = r"\N"
 
 
 def insert_new(c: Connection, table: Table, rows: Rows) -> None:
@@ -73,19 +80,55 @@ def insert_columns(c: Connection, table: Table, columns: Columns) -> None:
     names = ", ".join(c.dialect.identifier_preparer.quote(name) for name in columns)
     if c.dialect.name == "postgresql":
         assert isinstance(raw, psycopg.Connection)
+        n_rows = len(next(iter(columns.values())))
         with raw.cursor() as cursor, cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
-            for row in zip(*columns.values(), strict=True):
-                copy.write_row(row)
+            # In portions, so that the server stores the one while the next is written.
+            for start in range(0, n_rows, _ROWS_AT_ONCE):
+                texts = [
+                    _as_copy_text(table.c[name], values[start : start + _ROWS_AT_ONCE])
+                    for name, values in columns.items()
+                ]
+                copy.write("\n".join(map("\t".join, zip(*texts, strict=True))) + "\n")
         return
     assert isinstance(raw, sqlite3.Connection)
     values = [
-        [None if value is None else value.replace("-", "") for value in column]
-        if isinstance(table.c[name].type, Uuid)
-        else column
-        for name, column in columns.items()
+        _as_each_digits(values) if isinstance(table.c[name].type, Uuid) else values
+        for name, values in columns.items()
     ]
     marks = ", ".join("?" * len(columns))
     raw.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", zip(*values, strict=True))  # noqa: S608
+
+
+def _as_copy_text(column_: Column[Any], values: Sequence[Any]) -> Sequence[str]:
+    """The values of a column as COPY reads them in its text format. Raises psycopg.DataError for a NUL."""
+    if isinstance(column_.type, Integer | Float):
+        return [_COPY_NULL if value is None else str(value) for value in values]
+    try:
+        joined = "\0".join(values)
+    except TypeError:
+        return _as_copy_text_or_null(column_, values)
+    if joined.count("\0") != len(values) - 1:
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    for sign, escaped in _COPY_ESCAPES:
+        if sign in joined:
+            joined = joined.replace(sign, escaped)
+    return joined.split("\0")
+
+
+def _as_copy_text_or_null(column_: Column[Any], values: Sequence[str | None]) -> Sequence[str]:
+    known = [value for value in values if value is not None]
+    if not known:
+        return [_COPY_NULL] * len(values)
+    texts = iter(_as_copy_text(column_, known))
+    return [_COPY_NULL if value is None else next(texts) for value in values]
+
+
+def _as_each_digits(ids: Sequence[str | None]) -> Sequence[str | None]:
+    """Ids as SQLite keeps them."""
+    try:
+        return ",".join(ids).replace("-", "").split(",")  # type: ignore[arg-type]
+    except TypeError:
+        return [None if id_ is None else id_.replace("-", "") for id_ in ids]
 
 
 def take(columns: Columns, chosen: Sequence[int]) -> Columns:
@@ -211,8 +254,21 @@ def _insert_arrays(table: Table, rows: Rows) -> postgresql.Insert:
     return postgresql.insert(table).from_select(names, select(listed))
 
 
-def _as_array(type_: TypeEngine[Any], values: list[Any]) -> BindParameter[Any]:
-    if isinstance(type_, Float):
-        # The driver takes no list that mixes whole numbers with others.
-        values = [None if value is None else float(value) for value in values]
-    return bindparam(None, values, type_=postgresql.ARRAY(type_))
+def _as_array(type_: TypeEngine[Any], values: Sequence[Any]) -> ColumnElement[Any]:
+    """Values of one type as PostgreSQL takes them in one text, which the driver is slow to write."""
+    if isinstance(type_, Integer | Float):
+        texts = ["NULL" if value is None else str(value) for value in values]
+    elif isinstance(type_, LargeBinary):
+        texts = ["NULL" if value is None else rf'"\\x{value.hex()}"' for value in values]
+    else:
+        texts = ["NULL" if value is None else _quote(value) for value in values]
+    # A cast to a type with a length would cut off what does not fit, where it has to be refused.
+    element: TypeEngine[Any] = Text() if isinstance(type_, String) else type_
+    return cast(bindparam(None, "{" + ",".join(texts) + "}", Text), postgresql.ARRAY(element))
+
+
+def _quote(text: str) -> str:
+    """An element of an array as PostgreSQL reads it. Raises psycopg.DataError for a NUL."""
+    if "\0" in text:
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'

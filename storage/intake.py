@@ -32,7 +32,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, or_
 from errata.errors import Behind, Malformed, Stop
 from errata.events import Who
 from errata.settings import Model
-from quality.windows import minute_of, of_predictions
+from quality.windows import HOUR_US, MINUTE_US, of_predictions, starts_of
 from storage.database import Database, savepoint
 from storage.erasures import blank_erased, read_erased
 from storage.facts import (
@@ -51,7 +51,7 @@ from storage.insertion import Columns, insert_by_id, insert_new, is_one_of, list
 from storage.locks import lock_shard
 from storage.pairing import COUNTED, list_counted, list_with_feedback, pair
 from storage.records import Applied, DeadLetter
-from storage.slices import Tagged, assign_slices, hour_of
+from storage.slices import Tagged, assign_slices
 from storage.tables import (
     dead_letters,
     erased_windows,
@@ -324,7 +324,7 @@ def _store(c: Connection, facts: Sequence[AnyFact], circumstances: _Circumstance
         given = [fact for fact in given if fact.id not in new.erased]
         said = [fact for fact in said if fact.id not in new.erased]
     insert_by_id(c, predictions, made_columns)
-    given_columns = feedback_columns(given, shard, now_us)
+    given_columns = feedback_columns(sorted(given, key=lambda fact: fact.id), shard, now_us)
     insert_by_id(c, feedback, given_columns)
     insert_by_id(c, voc, voc_columns(said, now_us))
     counted = list_counted(given_columns)
@@ -433,25 +433,35 @@ def _bury_erased(c: Connection, new: _New, shard: int) -> None:
 
 def _of_kind(facts: Sequence[AnyFact], kind: type[_FactT]) -> list[_FactT]:
     """The facts of one kind, of each id the first, in the order in which they came."""
-    chosen = [fact for fact in facts if isinstance(fact, kind)]
-    first = {fact.id: fact for fact in reversed(chosen)}
-    return chosen if len(first) == len(chosen) else list(reversed(first.values()))
+    chosen = [fact for fact in facts if type(fact) is kind]
+    first: dict[str, _FactT] = {}
+    for fact in chosen:
+        first.setdefault(fact.id, fact)
+    return chosen if len(first) == len(chosen) else list(first.values())
 
 
 def _predictions(c: Connection, made: Sequence[PredictionFact], circumstances: _Circumstances) -> Columns:
-    """Rows of `predictions`, with the slices that have room."""
+    """Rows of `predictions` in the order of ids, with the slices that have room."""
     times_us = times_of(made)
-    tagged: list[Tagged] = [
-        (fact.data.model, hour_of(time_us), str(fact.data.tags, "utf-8"))
-        for fact, time_us in zip(made, times_us, strict=True)
-    ]
+    hours_us = starts_of(HOUR_US, times_us)
+    tags = [str(fact.data.tags, "utf-8") for fact in made]
+    tagged: list[Tagged] = list(zip([fact.data.model for fact in made], hours_us, tags, strict=True))
+    # In the order in which they came: the first values of a tag are the ones that have room.
     slices = assign_slices(c, tagged, circumstances.slice_values_per_hour)
-    return prediction_columns(made, times_us, slices, circumstances.shard, circumstances.now_us)
+    ids = [fact.id for fact in made]
+    order = sorted(range(len(made)), key=ids.__getitem__)
+    return prediction_columns(
+        [made[place] for place in order],
+        [times_us[place] for place in order],
+        [slices[place] for place in order],
+        circumstances.shard,
+        circumstances.now_us,
+    )
 
 
 def _count(columns: Columns) -> Additions:
     """What new predictions add, and where."""
-    minutes_us = [minute_of(time_us) for time_us in columns["time_us"]]
+    minutes_us = starts_of(MINUTE_US, columns["time_us"])
     places = list(zip(columns["model"], columns["version"], minutes_us, columns["slices"], strict=True))
     return Additions(places, of_predictions(columns["latency_us"]))
 

@@ -86,7 +86,10 @@ def pair(
         .order_by(p.id)
         .with_for_update(of=predictions)
     ).all()
-    found = [Shown(prediction_ids[place], *values) for place, *values in rows]
+    found = [
+        Shown(prediction_ids[place], model, version, time_us, slices, output)
+        for place, model, version, time_us, slices, output in rows
+    ]
     # Only now, with the locks, nobody adds to what is read.
     facts = _gather_feedback(c, [prediction.id for prediction in found], given)
     before = read_outcomes(c, [prediction.id for prediction in found])
@@ -168,8 +171,9 @@ def read_feedback(c: Connection, prediction_ids: Sequence[str]) -> dict[str, lis
     facts: dict[str, list[Given]] = defaultdict(list)
     columns = (as_text(c, f.prediction_id), as_text(c, f.id), f.action, f.corrected, f.time_us, f.display_us)
     wanted = is_one_of(c, f.prediction_id, prediction_ids)
-    for prediction_id, *given in c.execute(select(*columns).where(wanted).where(f.who_kind == COUNTED)):
-        facts[prediction_id].append(Given(*given))
+    rows = c.execute(select(*columns).where(wanted).where(f.who_kind == COUNTED)).all()
+    for prediction_id, id_, action, corrected, time_us, display_us in rows:
+        facts[prediction_id].append(Given(id_, action, corrected, time_us, display_us))
     return facts
 
 
@@ -177,8 +181,10 @@ def list_counted(columns: Columns) -> dict[str, Given]:
     """The last of the feedback that counts on each prediction, among rows of `feedback`."""
     names = ("prediction_id", "who_kind", *Given._fields)
     return {
-        prediction_id: Given(*given)
-        for prediction_id, who_kind, *given in zip(*(columns[name] for name in names), strict=True)
+        prediction_id: Given(id_, action, corrected, time_us, display_us)
+        for prediction_id, who_kind, id_, action, corrected, time_us, display_us in zip(
+            *(columns[name] for name in names), strict=True
+        )
         if who_kind == COUNTED
     }
 

@@ -1,6 +1,6 @@
 """Kafka records into what is stored: events, and dead letters with their reasons; personal data masked."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,12 +17,21 @@ from errata.wire import (
     check_time,
     decode_event,
     format_time,
-    has_few_brackets,
     has_large_number,
+    have_few_brackets,
     is_plain_text,
     split_record,
 )
-from storage.facts import AnyFact, FeedbackFact, PredictionFact, VocFact, encode_fact, fact_of, read_fact
+from storage.facts import (
+    NULL,
+    AnyFact,
+    FeedbackFact,
+    PredictionFact,
+    VocFact,
+    encode_fact,
+    fact_of,
+    read_fact,
+)
 from storage.intake import Arrival, Placed
 from storage.records import DeadLetter
 from streams.driver import FetchedRun
@@ -65,7 +74,7 @@ def decode_run(run: FetchedRun, now_us: int) -> Arrival:
                 arrival.dead.append(_bury(fact, record.offset, arrival))
             else:
                 arrival.events.append((record.offset, position, fact))
-    if _may_hold_large_numbers(fact for _, _, fact in arrival.events):
+    if _may_hold_large_numbers([fact for _, _, fact in arrival.events]):
         _refuse_large_numbers(arrival)
     return arrival
 
@@ -106,7 +115,7 @@ class _Reader:
 
     def _read_plain(self, elements: Sequence[bytes]) -> list[AnyFact]:
         """The facts in events that are plain text. Raises ValueError where one has to be read carefully."""
-        if not all(map(has_few_brackets, elements)):
+        if not have_few_brackets(elements):
             raise ValueError("an event may be too large or too deep")
         facts = [read_fact(raw) for raw in elements]
         times = [fact.time for fact in facts]
@@ -140,14 +149,13 @@ def _mask(fact: VocFact) -> VocFact:
     return msgspec.structs.replace(fact, data=msgspec.structs.replace(fact.data, text=text))
 
 
-def _may_hold_large_numbers(facts: Iterable[AnyFact]) -> bool:
+def _may_hold_large_numbers(facts: Sequence[AnyFact]) -> bool:
     """Whether the values that were not read may hold a number beyond 64 bits; asked of all at once."""
-    unread = []
-    for fact in facts:
-        if type(fact) is PredictionFact:
-            unread += [fact.data.output, fact.data.input]
-        elif type(fact) is FeedbackFact:
-            unread.append(fact.data.corrected)
+    predictions = [fact.data for fact in facts if type(fact) is PredictionFact]
+    feedback = [fact.data for fact in facts if type(fact) is FeedbackFact]
+    unread = [data.output for data in predictions]
+    unread += [data.input for data in predictions if data.input is not NULL]
+    unread += [data.corrected for data in feedback if data.corrected is not NULL]
     return has_large_number(b"\n".join(unread))
 
 
