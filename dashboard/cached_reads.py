@@ -23,6 +23,7 @@ import storage.data_shifts
 import storage.dead_letters
 import storage.examples
 import storage.intake
+import storage.joint_slices
 import storage.ledger
 import storage.maturity
 import storage.predictions
@@ -188,6 +189,17 @@ def read_corrections(model: str, slice_name: str, since_us: int) -> dict[str, st
     with database().read() as c:
         return storage.maturity.read_corrections(
             c, model=model, slice=slice_name, since_us=since_us, now_us=now_us(), delays=delays
+        )
+
+
+@st.cache_data(ttl=SLOW_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def read_joint_counts(
+    model: str, version: str, tags: tuple[str, ...], since_us: int, until_us: int
+) -> storage.joint_slices.JointCounts:
+    """The joint slices of some tags, from the latest predictions of a span."""
+    with database().read() as c:
+        return storage.joint_slices.read_joint_counts(
+            c, model=model, version=version, tags=tags, since_us=since_us, until_us=until_us
         )
 
 

@@ -260,6 +260,21 @@ def watched_table(watched: Sequence[Watched], zone: ZoneInfo, now_us: int) -> pd
     )
 
 
+def joint_table(standings: Sequence[Standing]) -> pd.DataFrame:
+    """Joint slices, one a row, in the order in which they are given; no detector watches them."""
+    return pd.DataFrame(
+        [
+            {
+                "Slice": each.slice,
+                "Predictions": number(each.n),
+                "Corrected": f"{percent(each.k / each.n)}, {percent_range((each.low, each.high))}",
+                "Surely worse": "yes" if each.is_worse else "",
+            }
+            for each in standings
+        ]
+    )
+
+
 def scorecard_table(cards: Sequence[Scorecard], champion: str, candidate: str | None) -> pd.DataFrame:
     """The scorecards of champion and candidate side by side, one measure per row."""
     names = {champion: f"Version {champion}, champion"}

@@ -23,11 +23,14 @@ from errata.settings import Detector, Model, Settings
 from quality.data_standing import NO_RUN, call, stand_all
 from quality.requirements import list_requirements
 from quality.standing import stand
-from quality.windows import DAY_US, HOUR_US, MINUTE_US
+from quality.windows import ALL, DAY_US, HOUR_US, MINUTE_US
 from storage.records import Run, Scorecard
+from storage.slices import OTHER
 
 CASES_SHOWN = 1
 SLICES_SHOWN = 8
+#: What the chooser of two tags shows until somebody chooses.
+NO_TAG = "none"
 QUOTES_SHOWN = 5
 #: Of so many of the latest comments, those that say the same are counted together.
 QUOTES_READ = 200
@@ -234,6 +237,43 @@ def _show_slices(model: str, version: str, since_us: int, until_us: int, setting
         frame.show_caption(
             f"The {SLICES_SHOWN} of {len(standings):,} to look at first; errata report --slices has all."
         )
+    tags = sorted({name.partition("=")[0] for name in counts if "=" in name} - {OTHER})
+    if len(tags) > 1:
+        _show_joint(model, version, tags, since_us, until_us, detector)
+
+
+def _show_joint(
+    model: str, version: str, tags: list[str], since_us: int, until_us: int, detector: Detector
+) -> None:
+    """Two tags together, as the reader chooses them: what is wrong may be wrong only where they meet."""
+    with frame.choosers():
+        first = st.selectbox("Two tags together", [NO_TAG, *tags], key="tag", bind="query-params", width=220)
+        if first == NO_TAG:
+            return
+        others = [tag for tag in tags if tag != first]
+        second = st.selectbox("and", others, key="other_tag", bind="query-params", width=220)
+    joint = reads.read_joint_counts(model, version, (first, second or others[0]), since_us, until_us)
+    standings = stand(joint.counts, {}, detector)
+    if len(standings) < 2:
+        frame.show_text(f"No prediction has {first} and {second} together.")
+        return
+    worse = [each.slice for each in standings if each.is_worse]
+    frame.show_text(
+        f"Surely corrected more often than the whole: {', '.join(worse[:SLICES_SHOWN])}."
+        if worse
+        else "No pair is surely corrected more often than the whole."
+    )
+    frame.show_table(tables.joint_table(standings[:SLICES_SHOWN]))
+    left_out = []
+    if len(standings) > SLICES_SHOWN:
+        left_out.append(f"the {SLICES_SHOWN} of {len(standings):,} rows to look at first are shown")
+    if joint.n_outside:
+        left_out.append(f"{joint.n_outside:,} predictions lack one of the two tags")
+    if joint.since_us is not None:
+        left_out.append(f"only the latest {joint.counts[ALL][0]:,} predictions were read")
+    if left_out:
+        said = "; ".join(left_out)
+        frame.show_caption(f"{said[0].upper()}{said[1:]}.")
 
 
 @frame.guarded

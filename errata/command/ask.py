@@ -20,6 +20,10 @@ def add_to(app: typer.Typer) -> None:
 
 def report(
     context: typer.Context,
+    tags: Annotated[
+        str | None,
+        typer.Argument(help="With --slices: tags, separated by commas, whose joint slices are asked for."),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="One model; all models unless given.")] = None,
     minutes: Annotated[int, typer.Option(min=1, max=52_560_000, help="How far back.")] = 1440,
     check: Annotated[
@@ -36,27 +40,45 @@ def report(
     Rates with n and interval, edit distance, latency, QPS. Maturity is the share of the expected feedback that
     has come; newest tells how long ago the newest prediction was made.
 
+    With --slices country,camera: the joint slices of these tags, and which are surely worse than the whole.
+
     Example: errata report --model card-reader --minutes 60 --check
     """
     from errata.command.reporting import print_report, read_report, report_json
-    from errata.command.slices import print_standings, read_standings
+    from errata.command.slices import (
+        print_joint_slices,
+        print_standings,
+        read_joint_slices,
+        read_standings,
+    )
 
     session = session_of(context)
     if model is not None:
         find_model(session.settings, model)
     if slices and check:
         raise typer.BadParameter("--check looks at requirements: ask without --slices")
+    if tags is not None and not slices:
+        raise typer.BadParameter(
+            f"{tags}: tags go with --slices, as in errata report --slices country,camera"
+        )
+    span_us = minutes * 60_000_000
+    if tags is not None:
+        wanted = list(dict.fromkeys(tag.strip() for tag in tags.split(",") if tag.strip()))
+        if len(wanted) < 2:
+            raise typer.BadParameter("joint slices need two tags or more, as in country,camera")
+        with session.database() as database:
+            found_joint = read_joint_slices(
+                database, session.settings, model=model, tags=wanted, now_us=now_us(), span_us=span_us
+            )
+        (print_json if as_json else print_joint_slices)(found_joint)
+        return
     if slices:
         with session.database() as database:
-            rows = read_standings(
-                database, session.settings, model=model, now_us=now_us(), span_us=minutes * 60_000_000
-            )
+            rows = read_standings(database, session.settings, model=model, now_us=now_us(), span_us=span_us)
         (print_json if as_json else print_standings)(rows)
         return
     with session.database() as database:
-        found = read_report(
-            database, session.settings, model=model, now_us=now_us(), span_us=minutes * 60_000_000
-        )
+        found = read_report(database, session.settings, model=model, now_us=now_us(), span_us=span_us)
     if as_json:
         print_json(report_json(found))
     else:

@@ -193,6 +193,17 @@ def test_quality_says_what_is_no_longer_like_the_first_predictions(tmp_path, sho
     assert "median 0.75 (half from 0.625 to 0.875)" in table["Where it stands"][0]
 
 
+def test_quality_shows_two_tags_together_when_they_are_chosen(seeded: Seeded, show_database):
+    show_database(seeded.url)
+    test = open_screen("quality", model=MODEL, version="1")
+    assert " & " not in said(test)
+    test.selectbox(key="tag").select("camera").run()
+    assert not test.exception
+    text = said(test)
+    assert "camera=old & device=ios" in text
+    assert "corrected more often than the whole" in text
+
+
 def test_quality_of_the_version_before_can_be_linked_to(seeded: Seeded, show_database):
     show_database(seeded.url)
     text = said(open_screen("quality", model=MODEL, version="1"))

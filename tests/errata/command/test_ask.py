@@ -172,6 +172,25 @@ def test_the_slices_of_champions_say_where_they_stand(errata, seeded, database):
     assert all(row["slice"] in table and f"{row['n']:,}" in table for row in rows)
 
 
+def test_joint_slices_are_told_with_intervals_and_what_is_left_out(errata, seeded):
+    (found,) = errata("report", "--slices", "device,camera", "--model", MODEL, "--json").json()
+    assert found["tags"] == ["device", "camera"]
+    whole, *joint = found["slices"]
+    assert whole["slice"] == "all"
+    assert found["n_slices"] == len(joint)
+    assert whole["n"] == sum(row["n"] for row in joint) + found["n_outside"]
+    for row in joint:
+        assert row["low"] <= row["k"] / row["n"] <= row["high"]
+    table = errata("report", "--slices", "device,camera", "--model", MODEL)
+    assert table.code == 0
+    assert "all" in table.out
+
+
+@pytest.mark.parametrize("arguments", [("--slices", "device"), ("device,camera",)])
+def test_joint_slices_need_two_tags_and_the_option(errata, seeded, arguments):
+    assert errata("report", *arguments).code == 2
+
+
 def test_slices_have_no_requirements_to_check(errata, seeded):
     answer = errata("report", "--slices", "--check")
     assert answer.code == 2
