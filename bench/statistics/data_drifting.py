@@ -6,7 +6,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bench.statistics.streams import STEP
 from quality.conformal import (
     MEMORIES,
     add_bets,
@@ -28,7 +27,9 @@ TOLERANCES: Final = (0.0, 0.02)
 #: Events from the reference to the change, and after it.
 BEFORE: Final = 8000
 AFTER: Final = 10_000
-#: Where nothing changes, more is taken in at once: that is faster.
+#: Events that are taken in at once.
+STEP: Final = 10
+#: Where nothing changes, more are, which is faster.
 _NULL_STEP: Final = 200
 
 FloatArray = npt.NDArray[np.float64]
@@ -106,6 +107,7 @@ def measure_kind(
                 "null_events": n_events // n_parts * n_parts,
                 "false_alarms_per_million": round(1e6 * alarms / n_events, 3),
                 "delay_events": delays,
+                "streams": n_streams,
             }
         )
     return found

@@ -100,12 +100,13 @@ A day that swings by 30 %, and ten predictions a session whose outcomes go toget
 def _data_drift(data_drift: Found, windows: Found) -> str:
     tests = ("PSI > 0.1", "KS p < 0.05")
     seen = _table(
-        ["watched", "tolerance", "false alarms a million", "median delays in events"],
+        ["watched", "tolerance", "false alarms a million", "streams a change", "median delays in events"],
         (
             [
                 watched,
                 f"{each['tolerance']:g}",
                 f"{_number(each['false_alarms_per_million'])} (in {each['null_events']:,})",
+                each["streams"],
                 ", ".join(f"{name}: {_delay(delay)}" for name, delay in each["delay_events"].items()),
             ]
             for watched, found in data_drift.items()

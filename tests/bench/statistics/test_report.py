@@ -24,6 +24,7 @@ def test_the_page_is_written_from_what_the_parts_return():
             "number": [
                 {
                     "tolerance": 0.02,
+                    "streams": 20,
                     "null_events": 2000,
                     "false_alarms_per_million": 0.5,
                     "delay_events": {
@@ -56,7 +57,7 @@ def test_the_page_is_written_from_what_the_parts_return():
     assert "| e-SR, level known | 0.50 | 940 |" in page
     assert "| ADWIN (river) | 0.00 | missed (60%) |" in page
     assert "| worse model | 100% after 530 | 0% | -4.18 points |" in page
-    assert "| number | 0.02 | 0.50 (in 2,000) | 0.2 sd: 1,450 (5%), 0.1 sd: missed (100%) |" in page
+    assert "| number | 0.02 | 0.50 (in 2,000) | 20 | 0.2 sd: 1,450 (5%), 0.1 sd: missed (100%) |" in page
     assert "A replay gives the same bits." in page
     assert "Not run: DATA names no directory" in page
     assert all(len(line) < 200 for line in page.splitlines())
