@@ -28,6 +28,8 @@ from storage.slices import ALL
 from storage.tables import feedback, outcomes, predictions
 
 _ROWS_AT_ONCE: Final = 5000
+#: Confidences are looked for in so many predictions.
+_LOOKED_AT: Final = 50_000
 #: Steps with each prediction are read until there are so many.
 _MOST_SINGLES: Final = 100_000
 
@@ -112,15 +114,22 @@ def read_confidences(
 ) -> list[tuple[float, bool]]:
     """The confidence of each of the latest predictions made from `since_us` to `until_us`; whether it was corrected.
 
-    Corrected as in `read_matured`; predictions without a confidence are passed over.
+    Corrected as in `read_matured`; predictions without a confidence are passed over. Only the latest 50,000 predictions
+    are looked at, so that a rare slice, or a model without confidences, is no reason to read everything.
     """
     p, o = predictions.c, outcomes.c
+    looked_at = (
+        select(p.id)
+        .where(p.model == model, p.version == version, p.time_us >= since_us, p.time_us <= until_us)
+        .order_by(p.time_us.desc(), p.id.desc())
+        .limit(_LOOKED_AT)
+        .subquery()
+    )
     corrected = (o.prediction_id == p.id) & o.action.in_(("edit", "reject")) & (o.delay_us <= horizon_us)
     found = c.execute(
         select(p.confidence, o.prediction_id.is_not(None).label("corrected"))
-        .select_from(predictions.outerjoin(outcomes, corrected))
-        .where(p.model == model, p.version == version, in_slice(c, slice), p.confidence.is_not(None))
-        .where(p.time_us >= since_us, p.time_us <= until_us)
+        .select_from(predictions.join(looked_at, looked_at.c.id == p.id).outerjoin(outcomes, corrected))
+        .where(in_slice(c, slice), p.confidence.is_not(None))
         .order_by(p.time_us.desc(), p.id.desc())
         .limit(limit)
     )

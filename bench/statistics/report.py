@@ -54,6 +54,10 @@ def _head(found: Found) -> str:
 Written by `make bench-statistics` (bench/statistics/), seed {found["seed"]}, scale {found["scale"]:g}. Every stream is simulated,
 so its truth is known, unless it is called real. One setting for all base rates: one false alarm is allowed in a
 million events.
+
+Workers run the e-SR with a level at each horizon and slice, which share what is allowed: with four horizons each alarms at
+four times the level here. Without a level it only warns; session means are a setting; and an alarm names
+a worse model or harder inputs by a test of its own ([operations.md](operations.md#when-the-rate-of-corrections-drifts)).
 """  # noqa: E501
 
 

@@ -155,7 +155,7 @@ def test_each_prediction_is_read_in_its_order_with_the_same_counts(db: Database,
 
 
 def test_confidences_are_read_with_what_became_of_their_predictions_the_latest_first(
-    db: Database, apply_to: Apply
+    db: Database, apply_to: Apply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = [
         a_prediction_event(number, time_us=START_US + number * SECOND_US, confidence=confidence, tags=tags)
@@ -186,6 +186,8 @@ def test_confidences_are_read_with_what_became_of_their_predictions_the_latest_f
     assert read_some() == [(0.4, False), (0.2, True), (0.1, False)]
     assert read_some(limit=1) == [(0.4, False)]
     assert read_some(slice_name="shop=A") == [(0.2, True)]
+    monkeypatch.setattr("storage.predictions._LOOKED_AT", 2)
+    assert read_some() == [(0.4, False)]
 
 
 @pytest.mark.parametrize("with_singles", [False, True])

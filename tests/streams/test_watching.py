@@ -335,6 +335,54 @@ class TestWatch:
         assert len(forgotten) == 1
 
 
+class TestOddInput:
+    def test_slices_that_never_repeat_take_the_places_that_there_are_and_no_more(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        few = msgspec.structs.replace(SEVERAL.models[MODEL].detector, slices=3)
+        settings = Settings(models={MODEL: Model(detector=few)})
+        events = [
+            a_prediction_event(number, time_us=START_US + number * SECOND_US, tags={"order": f"{number}"})
+            for number in range(9)
+        ]
+        arrival = an_arrival(events)
+        apply(db, arrival, models=SETTINGS.models, slice_values_per_hour=100, worker="w", now_us=START_US)
+        assert watch(db, settings, START_US + 2 * HOUR_US, new_id) == []
+        with db.read() as c:
+            states = read_detector_states(c, MODEL, "1")
+        assert {detector: len(each) for detector, each in states.items()} == {
+            "1min": 4,
+            "1min/past": 4,
+            "1h": 4,
+        }
+
+    @pytest.mark.parametrize("edited", [0.0, 1.0], ids=["silence alone", "corrections alone"])
+    def test_neither_silence_nor_corrections_alone_are_a_drift(
+        self, db: Database, traffic: Traffic, new_id: NewId, edited: float
+    ) -> None:
+        traffic.send(1500, edited=edited)
+        assert watch(db, SEVERAL, traffic.now_us + HOUR_US, new_id) == []
+        assert read_state(db).n + read_state(db).reference_n == 1500
+
+    def test_a_version_that_appears_and_vanishes_leaves_the_one_before_where_it_was(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(600, edited=0.1)
+        watch(db, SEVERAL, traffic.now_us + HORIZON_US, new_id)
+        with db.write() as c:
+            put_release(c, make_release("2", number=2, time_us=traffic.now_us))
+        traffic.send(30, edited=0.1, version="2")
+        with db.write() as c:
+            put_release(c, make_release("1", number=3, time_us=traffic.now_us))
+        traffic.send(600, edited=0.1)
+        assert watch(db, SEVERAL, traffic.now_us + HOUR_US + MINUTE_US, new_id) == []
+        with db.read() as c:
+            assert read_detector_states(c, MODEL, "2") == {}
+        for detector in ("1min", "1h"):
+            state = read_state(db, detector=detector)
+            assert state.n + state.reference_n == 1200
+
+
 class TestSessions:
     @staticmethod
     def send_sessions(db: Database, n: int, rate: float, correlation: float) -> int:
