@@ -138,8 +138,11 @@ class Mining(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     #: Predictions in one batch.
     quantity: int = 500
-    #: Share drawn uniformly from all predictions, for unbiased numbers.
+    #: Share drawn at random from all predictions, for unbiased numbers.
     audit_share: float = 0.10
+    #: How audits are drawn: `uniform`, or `active`: half of them more often where confidence is in doubt, with known
+    #: probabilities, so that numbers stay unbiased and become narrower.
+    audit_draw: Literal["uniform", "active"] = "uniform"
     #: Share drawn uniformly from held-out groups, which judges the candidate.
     evaluation_share: float = 0.25
     #: Share taken for being far from everything labelled.

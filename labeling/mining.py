@@ -1,7 +1,7 @@
 """Composes a labeling batch: random shares for honest numbers, and the hardest to learn from.
 
     all predictions
-      ├─ audit             uniform, before anything else: numbers without bias
+      ├─ audit             with known probabilities, before anything else: numbers without bias
       ├─ held-out groups
       │    └─ evaluation   uniform: judges the next version
       └─ training groups
@@ -23,6 +23,8 @@ import numpy.typing as npt
 from errata.events import encode_json
 from errata.settings import Mining
 from labeling.hardness import TRUSTED, Hardness, judge_hardness
+from quality.audit import ActiveDraw, draw_systematically, plan_draw
+from quality.calibration import Calibration
 from storage.records import BatchItem, Part, Prediction, Role
 
 #: Two inputs whose centred features have a larger cosine teach the same lesson.
@@ -59,25 +61,36 @@ def compose_batch(
     already: Collection[str] = (),
     complaints: Collection[str] = (),
     roles: Mapping[str, Role] | None = None,
+    draw: ActiveDraw | None = None,
 ) -> list[BatchItem]:
     """Choose up to `mining.quantity` of `predictions`, all of one version; the same seed chooses the same.
 
     Predictions in `already` (ordered before) and those without an input are neither chosen nor counted among
     the predictions that a random share stands for. `complaints` are ids of predictions with a complaint,
-    `roles` the sides of groups that have one already.
+    `roles` the sides of groups that have one already. Audits follow `draw` (`plan_audits`), or are uniform without one.
     """
     rng = np.random.default_rng(seed)
-    pool = [p for p in predictions if p.id not in already and _has_input(p)]
+    pool = list_eligible(predictions, already)
     if not pool:
         return []
     held_out = np.array([_role(p, mining, model, roles or {}) == "evaluation" for p in pool], dtype=bool)
     everywhere = np.arange(len(pool))
 
-    audit = _draw(everywhere, _count(mining.audit_share, mining.quantity), rng)
+    probabilities = None
+    if draw is None:
+        audit = _draw(everywhere, _count(mining.audit_share, mining.quantity), rng)
+    else:
+        probabilities = draw.probabilities(_confidences(pool))
+        order = rng.permutation(len(pool))
+        audit = np.sort(order[draw_systematically(probabilities[order], rng.random())])
     frame = np.setdiff1d(everywhere[held_out], audit)
     evaluation = _draw(frame, _count(mining.evaluation_share, mining.quantity), rng)
     items = [
-        *_random_items(pool, audit, "audit", len(pool), "predictions, for numbers without bias"),
+        *(
+            _random_items(pool, audit, "audit", len(pool), "predictions, for numbers without bias")
+            if probabilities is None
+            else _active_items(pool, audit, probabilities)
+        ),
         *_random_items(
             pool, evaluation, "evaluation", len(frame), "predictions of held-out groups, to judge versions"
         ),
@@ -104,6 +117,29 @@ def compose_batch(
     return items
 
 
+def list_eligible(predictions: Sequence[Prediction], already: Collection[str]) -> list[Prediction]:
+    """The predictions that a batch may be drawn from."""
+    return [p for p in predictions if p.id not in already and _has_input(p)]
+
+
+def plan_audits(
+    predictions: Sequence[Prediction],
+    mining: Mining,
+    calibration: Calibration | None,
+    already: Collection[str] = (),
+) -> ActiveDraw | None:
+    """How the audits of a batch are drawn actively; None where the settings, or an empty pool, leave them uniform."""
+    pool = list_eligible(predictions, already)
+    wanted = min(_count(mining.audit_share, mining.quantity), len(pool))
+    if mining.audit_draw != "active" or not wanted:
+        return None
+    return plan_draw(_confidences(pool), wanted / len(pool), calibration)
+
+
+def _confidences(predictions: Sequence[Prediction]) -> npt.NDArray[np.float64]:
+    return np.array([np.nan if p.confidence is None else p.confidence for p in predictions], dtype=np.float64)
+
+
 def _role(prediction: Prediction, mining: Mining, model: str, roles: Mapping[str, Role]) -> Role:
     group = group_of(prediction)
     return roles.get(group) or role_of(group, mining.evaluation_groups_percent, model)
@@ -128,6 +164,21 @@ def _random_items(
     inclusion = len(places) / frame if frame else None
     reason = f"Drawn at random from {frame} {of_what}."
     return [_item(pool[place], part, [reason], 0.0, inclusion) for place in places]
+
+
+def _active_items(
+    pool: Sequence[Prediction], places: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]
+) -> list[BatchItem]:
+    return [
+        _item(
+            pool[place],
+            "audit",
+            [f"Drawn with probability {probabilities[place]:.2%}, for numbers without bias."],
+            0.0,
+            float(probabilities[place]),
+        )
+        for place in places
+    ]
 
 
 def _hard_item(hardness: Hardness, place: int) -> BatchItem:

@@ -8,17 +8,18 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
 from errata.identity import NewId
-from errata.settings import Mining, Settings
+from errata.settings import Mining, Model, Settings
 from errata.topics import BATCH_ORDERED, RETRAIN, RUN_REQUESTED, SIGNALS
-from labeling.mining import compose_batch, role_of
-from storage import batches, examples, outbox, predictions, releases, runs, signals, voc
+from labeling.mining import compose_batch, plan_audits, role_of
+from quality.calibration import Calibration
+from storage import audits, batches, examples, outbox, predictions, releases, runs, signals, voc
 from storage.database import Database
 from storage.errors import Conflict, NotFound
 from storage.records import Batch, BatchItem, Example, Label, Prediction, Role, Run, RunStep
@@ -44,6 +45,8 @@ class Pool:
     already: set[str]
     complaints: set[str]
     roles: Mapping[str, Role]
+    #: What earlier labels say of confidence, where audits are drawn by it.
+    calibration: Calibration | None = None
 
 
 def collect(db: Database, settings: Settings, now_us: int, new_id: NewId) -> list[str]:
@@ -60,7 +63,15 @@ def collect(db: Database, settings: Settings, now_us: int, new_id: NewId) -> lis
         if mining is None or now_us < run.opened_us + _us(mining.settle_seconds):
             continue
         change_us, drifted = _find_change(db, run)
-        pool = read_pool(db, run.model, run.champion, mining, now_us, change_us=change_us, of_slice=drifted)
+        pool = read_pool(
+            db,
+            run.model,
+            run.champion,
+            settings.models[run.model],
+            now_us,
+            change_us=change_us,
+            of_slice=drifted,
+        )
         focus = "" if drifted == ALL else f" It is chosen from {drifted}, where the rate has drifted."
         batch, items = _compose(
             pool, run.model, mining, run.seed, f"Run {run.id} waits for it.{focus}", now_us, new_id
@@ -85,7 +96,7 @@ def draft_batch(db: Database, settings: Settings, model: str, now_us: int, new_i
         champion = releases.champion(c, model)
     if champion is None:
         raise Conflict(f"{model} has no champion: register its first version")
-    pool = read_pool(db, model, champion.version, mining, now_us)
+    pool = read_pool(db, model, champion.version, settings.models[model], now_us)
     seed = now_us % 2**31
     batch, items = _compose(pool, model, mining, seed, "A person asked for it.", now_us, new_id)
     if not items:
@@ -172,13 +183,14 @@ def read_pool(
     db: Database,
     model: str,
     version: str,
-    mining: Mining,
+    settings: Model,
     now_us: int,
     *,
     change_us: int | None = None,
     of_slice: str = ALL,
 ) -> Pool:
     """Read what a batch may be chosen from; nothing from before the change, nor from before the lookback."""
+    mining = settings.mining
     since_us = max(now_us - _us(mining.lookback_seconds), change_us or 0)
     with db.read() as c:
         found = predictions.read_predictions(
@@ -193,6 +205,11 @@ def read_pool(
         known = batches.list_ordered_predictions(c, model)
         comments = voc.read_voc(c, model=model, since_us=since_us, limit=POOL)
         roles = examples.read_group_roles(c, model)
+        calibration = (
+            audits.read_guess(c, model=model, version=version, task=settings.task)
+            if mining.audit_draw == "active"
+            else None
+        )
     if len(found) == POOL:
         log.warning(
             "%s has more than %s predictions since %s: the batch is chosen from these", model, POOL, since_us
@@ -202,12 +219,13 @@ def read_pool(
         for comment in comments
         if comment.prediction_id and (comment.rating is None or comment.rating <= WORST_PRAISE)
     }
-    return Pool(version, of_slice, since_us, now_us, found, known, complaints, roles)
+    return Pool(version, of_slice, since_us, now_us, found, known, complaints, roles, calibration)
 
 
 def _compose(
     pool: Pool, model: str, mining: Mining, seed: int, reason: str, now_us: int, new_id: NewId
 ) -> tuple[Batch, list[BatchItem]]:
+    draw = plan_audits(pool.predictions, mining, pool.calibration, pool.already)
     items = compose_batch(
         pool.predictions,
         mining,
@@ -216,6 +234,7 @@ def _compose(
         already=pool.already,
         complaints=pool.complaints,
         roles=pool.roles,
+        draw=draw,
     )
     policy = {
         "mining": msgspec.to_builtins(mining),
@@ -226,6 +245,7 @@ def _compose(
         "until_us": pool.until_us,
         "n_predictions": len(pool.predictions),
         "n_ordered_before": sum(p.id in pool.already for p in pool.predictions),
+        "audit_draw": None if draw is None else asdict(draw),
     }
     batch = Batch(
         id=new_id(now_us),

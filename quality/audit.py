@@ -11,11 +11,13 @@ Statistical Association 1946; as prediction-powered inference Angelopoulos et al
 audits where the guess is unsure, only make it narrower (Zrnic and Candes, PNAS 2024).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from quality.calibration import Calibration
 from quality.intervals import betting_interval
 
 FloatArray = npt.NDArray[np.float64]
@@ -33,20 +35,63 @@ class Audited:
     n_answered: int
 
 
-def audit_probabilities(guesses: npt.ArrayLike, share: float, *, least: float = 0.5) -> FloatArray:
-    """Return for each silent prediction how likely it is to be audited, `share` of them on average.
+@dataclass(frozen=True, slots=True)
+class ActiveDraw:
+    """How likely a prediction is to be audited, by its confidence alone: so it is known of those not drawn too.
 
-    `least` of the audits are spread evenly, the rest by the standard deviation of the guess, which is where an audit
-    tells most. No probability falls below `least` x `share`, so that no score is larger than its inverse.
+    Kept with the batch, whatever is learnt later. A prediction without confidence is one in doubt.
+    """
+
+    #: The chance of being wrong at some confidences, as it was believed when the audits were drawn.
+    confidences: tuple[float, ...]
+    chances: tuple[float, ...]
+    share: float
+    least: float
+    #: The mean spread of the predictions that were drawn from.
+    mean_spread: float
+
+    def probabilities(self, confidences: npt.ArrayLike) -> FloatArray:
+        """Return the probability of each confidence; NaN stands for none."""
+        spread = _spread(self.confidences, self.chances, confidences)
+        relative = spread / self.mean_spread if self.mean_spread > 0 else np.ones(len(spread))
+        probabilities: FloatArray = np.minimum(self.share * (self.least + (1 - self.least) * relative), 1.0)
+        return probabilities
+
+
+def plan_draw(
+    confidences: npt.ArrayLike, share: float, calibration: Calibration | None = None, *, least: float = 0.5
+) -> ActiveDraw:
+    """Return how to audit a share of predictions of these confidences, more of those in doubt.
+
+    `least` of the audits are spread evenly, so that no probability falls below `least` x `share`. Where nothing was
+    calibrated yet, confidence is taken at its word: that costs precision at most, since any known probabilities do.
     """
     if not (0 < share <= 1 and 0 < least <= 1):
         raise ValueError("shares are above 0 and at most 1")
-    guess = np.asarray(guesses, dtype=np.float64)
-    spread = np.sqrt(guess * (1 - guess))
-    mean = spread.mean() if len(spread) else 0.0
-    relative = spread / mean if mean > 0 else np.ones(len(guess))
-    probabilities: FloatArray = np.minimum(share * (least + (1 - least) * relative), 1.0)
-    return probabilities
+    at, chances = (
+        ((0.0, 1.0), (1.0, 0.0)) if calibration is None else (calibration.confidences, calibration.chances)
+    )
+    spread = _spread(at, chances, confidences)
+    return ActiveDraw(at, chances, share, least, float(spread.mean()) if len(spread) else 0.0)
+
+
+def _spread(at: tuple[float, ...], chances: tuple[float, ...], confidences: npt.ArrayLike) -> FloatArray:
+    """The standard deviation of being wrong, at each confidence: where it is largest an audit tells most."""
+    x = np.asarray(confidences, dtype=np.float64)
+    chance = np.where(np.isnan(x), 0.5, np.interp(x, at, chances))
+    spread: FloatArray = np.sqrt(chance * (1 - chance))
+    return spread
+
+
+def draw_systematically(probabilities: npt.ArrayLike, start: float) -> npt.NDArray[np.int64]:
+    """Return the places that are drawn, in an order that the caller has shuffled, by a start uniform in 0..1.
+
+    Each place is drawn with exactly its probability, and as many in all as the probabilities add up to, give or take
+    one (Madow, Annals of Mathematical Statistics 1949).
+    """
+    ends = np.cumsum(np.asarray(probabilities, dtype=np.float64))
+    passed = np.floor(ends - start).astype(np.int64)
+    return np.flatnonzero(np.diff(passed, prepend=math.floor(-start)) > 0)
 
 
 def scores(

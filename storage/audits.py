@@ -15,7 +15,7 @@ from sqlalchemy import Connection, or_, select
 
 from errata.errors import Malformed
 from errata.settings import Task
-from quality.audit import Audited, bias_in_a_sentence, estimate
+from quality.audit import ActiveDraw, Audited, bias_in_a_sentence, estimate
 from quality.calibration import Calibration, calibrate, estimate_wrong
 from quality.distances import measure_distance
 from quality.intervals import rate_interval
@@ -23,7 +23,9 @@ from quality.rates import Number
 from storage.batches import list_batches
 from storage.insertion import in_span
 from storage.json_text import from_text
+from storage.predictions import in_slice
 from storage.records import Batch
+from storage.slices import ALL
 from storage.tables import batch_items, batches, outcomes, predictions
 
 #: A calibration needs so many labels.
@@ -75,11 +77,7 @@ def read_audited_error(c: Connection, *, model: str, version: str, task: Task, s
     A correction is believed, since it was work; that somebody accepted, or said nothing, is not. The label-free
     estimate is of the predictions since `since_us`.
     """
-    delivered = [
-        batch
-        for batch in list_batches(c, model=model)
-        if batch.policy.get("version") == version and batch.status in ("delivered", "accepted")
-    ]
+    delivered = _list_delivered(c, model, version)
     if not delivered:
         return AuditedError("No batch of this version has come back from the labelers: nothing was audited.")
     latest, earlier = delivered[0], delivered[1:]
@@ -100,8 +98,39 @@ def read_audited_error(c: Connection, *, model: str, version: str, task: Task, s
         return AuditedError(said, batch_id=latest.id, n_flagged=n_drawn, label_free=label_free)
     guess = _learn_guess([each for batch in earlier for each in _read_labelled(c, batch, task)])
     # An audit without a label is taken for one that was not drawn. What was removed is not spoken for.
-    probability = float(drawn[0].inclusion) * len(audits) / n_drawn
-    return _estimate(c, latest, audits, probability, guess, n_drawn - len(audits), label_free)
+    kept = len(audits) / n_drawn
+    uniform = float(drawn[0].inclusion)
+    return _estimate(c, latest, audits, uniform, kept, guess, n_drawn - len(audits), label_free)
+
+
+def read_guess(c: Connection, *, model: str, version: str, task: Task) -> Calibration | None:
+    """How likely an output of a version is wrong that nobody corrected, by the labels that came back so far."""
+    delivered = _list_delivered(c, model, version)
+    return _learn_guess([each for batch in delivered for each in _read_labelled(c, batch, task)])
+
+
+def _list_delivered(c: Connection, model: str, version: str) -> list[Batch]:
+    return [
+        batch
+        for batch in list_batches(c, model=model)
+        if batch.policy.get("version") == version and batch.status in ("delivered", "accepted")
+    ]
+
+
+def _read_probabilities(batch: Batch, rows: Sequence[Any], uniform: float) -> npt.NDArray[np.float64]:
+    """How likely each prediction was to be audited: by its confidence, where the batch says how; else all alike."""
+    draw = batch.policy.get("audit_draw")
+    if not draw:
+        return np.full(len(rows), uniform)
+    confidences = [np.nan if row.confidence is None else row.confidence for row in rows]
+    plan = ActiveDraw(
+        tuple(draw["confidences"]),
+        tuple(draw["chances"]),
+        draw["share"],
+        draw["least"],
+        draw["mean_spread"],
+    )
+    return plan.probabilities(confidences)
 
 
 def _why_unknown(batch: Batch, drawn: Sequence[Any]) -> str | None:
@@ -122,7 +151,8 @@ def _estimate(
     c: Connection,
     batch: Batch,
     audits: dict[str, _Labelled],
-    probability: float,
+    uniform: float,
+    kept: float,
     guess: Calibration | None,
     n_flagged: int,
     label_free: Number | None,
@@ -136,7 +166,7 @@ def _estimate(
     guesses = np.zeros(n)
     if guess is not None:
         guesses = guess.chance_wrong([0.5 if row.confidence is None else row.confidence for row in rows])
-    found = estimate(wrong, corrected, audited, np.full(n, probability), guesses)
+    found = estimate(wrong, corrected, audited, kept * _read_probabilities(batch, rows, uniform), guesses)
     answered = int((actions != "").sum())
     silence = _share(int(corrected.sum()), n)
     of_answers = _share(int(corrected.sum()), answered)
@@ -163,6 +193,7 @@ def _read_frame(c: Connection, batch: Batch) -> list[Any]:
             p.model == batch.model,
             p.version == policy["version"],
             p.stored_us <= batch.created_us,
+            in_slice(c, policy.get("slice") or ALL),
             *in_span(p.time_us, policy["since_us"], policy["until_us"]),
         )
         .order_by(p.time_us.desc(), p.id.desc())

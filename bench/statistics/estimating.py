@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quality.audit import audit_probabilities, estimate
+from quality.audit import draw_systematically, estimate, plan_draw
 from quality.calibration import calibrate, estimate_wrong
 from quality.evidence import add_counts, add_scores, bets_for, no_evidence, restart
 from quality.intervals import rate_intervals
@@ -103,39 +103,67 @@ def run_late_labels(seed: int, n_streams: int) -> dict[str, float]:
 
 
 def run_audits(seed: int, n_worlds: int) -> dict[str, Any]:
-    """Bias in percentage points and effective labels of error rates, with 2 % of the silent predictions audited."""
+    """Error rates from audits of 2 % of all predictions: bias, effective labels and interval of each way to draw them.
+
+    A label of a prediction that a user corrected is paid for too, and counted. The guess is learnt from earlier labels.
+    """
     rng = np.random.default_rng([seed, 800])
     n, share = 20_000, 0.02
-    errors: dict[str, list[float]] = {"edit rate": [], "answers": [], "uniform": [], "active": []}
-    missed, labels, truths, widths = 0, [], [], []
+    errors: dict[str, list[float]] = {"edit rate": [], "answers": []}
+    ways: dict[str, dict[str, list[float]]] = {
+        way: {"error": [], "labels": [], "silent": [], "missed": [], "width": []}
+        for way in ("uniform", "uniform with a guess", "active")
+    }
+    truths = []
     for _ in range(n_worlds):
         confidence, wrong, answered = _world(rng, n)
         known = _world(rng, n)
-        chance = calibrate(known[0], known[1]).chance_wrong(confidence)
+        calibration = calibrate(known[0], known[1])
+        chance = calibration.chance_wrong(confidence)
         guess = chance * 0.65 / (chance * 0.65 + (1 - chance) * 0.94)
         true = float(wrong.mean())
         truths.append(true)
         errors["edit rate"].append(float((wrong & answered).mean()) - true)
         errors["answers"].append(float(wrong[answered].mean()) - true)
-        for name, probability, guessed in (
-            ("uniform", np.full(n, share), np.zeros(n)),
-            ("active", audit_probabilities(guess, share), guess),
-        ):
-            audited = ~answered & (rng.random(n) < probability)
+        for way, told in ways.items():
+            probability = (
+                plan_draw(confidence, share, calibration).probabilities(confidence)
+                if way == "active"
+                else np.full(n, share)
+            )
+            order = rng.permutation(n)
+            audited = np.zeros(n, dtype=bool)
+            audited[order[draw_systematically(probability[order], rng.random())]] = True
+            guessed = np.zeros(n) if way == "uniform" else guess
             found = estimate(wrong, answered, audited, probability, guessed)
             assert found.rate is not None
-            errors[name].append(found.rate - true)
-            if name == "active":
-                missed += not found.low <= true <= found.high
-                widths.append(found.high - found.low)
-                labels.append(found.n_audited)
+            told["error"].append(found.rate - true)
+            told["labels"].append(int(audited.sum()))
+            told["silent"].append(found.n_audited)
+            told["missed"].append(not found.low <= true <= found.high)
+            told["width"].append(found.high - found.low)
     true = float(np.mean(truths))
-    of_active = float(np.mean(np.square(errors["active"])))
+    bias = {name: np.mean(each) for name, each in errors.items()}
+    bias |= {way: np.mean(told["error"]) for way, told in ways.items()}
     return {
-        "bias_points": {name: round(100 * float(np.mean(each)), 3) for name, each in errors.items()},
-        "effective_labels": round(true * (1 - true) / float(np.mean(labels)) / of_active, 2),
-        "interval_missed": round(missed / n_worlds, 3),
-        "interval_width_points": round(100 * float(np.median(widths)), 2),
+        "bias_points": {name: round(100 * float(each), 3) for name, each in bias.items()},
+        "ways": {
+            way: {
+                **{
+                    f"effective_{name}": round(
+                        true
+                        * (1 - true)
+                        / float(np.mean(told[name]))
+                        / float(np.mean(np.square(told["error"]))),
+                        2,
+                    )
+                    for name in ("labels", "silent")
+                },
+                "interval_missed": round(float(np.mean(told["missed"])), 3),
+                "interval_width_points": round(100 * float(np.median(told["width"])), 2),
+            }
+            for way, told in ways.items()
+        },
     }
 
 

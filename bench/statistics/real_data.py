@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quality.audit import audit_probabilities, estimate
+from quality.audit import estimate, plan_draw
 from quality.calibration import calibrate, estimate_wrong
 from quality.evidence import add_counts, no_evidence, restart
 from quality.intervals import mean_interval, rate_interval
@@ -99,8 +99,9 @@ def _digits(rows: list[dict[str, str]], seed: int) -> dict[str, Any]:
         answered = rng.random(len(rows)) < np.where(wrong, 0.35, 0.06)
         # The guess comes from other predictions: here from a random half, labelled before.
         known = rng.random(len(rows)) < 0.5
-        guess = calibrate(confidence[known], wrong[known]).chance_wrong(confidence)
-        probability = audit_probabilities(guess, 0.05)
+        calibration = calibrate(confidence[known], wrong[known])
+        guess = calibration.chance_wrong(confidence)
+        probability = plan_draw(confidence, 0.05, calibration).probabilities(confidence)
         audited = ~answered & (rng.random(len(rows)) < probability)
         found = estimate(wrong, answered, audited, probability, guess)
         assert found.rate is not None

@@ -171,13 +171,31 @@ A drift from 5 to 8 % at 2,000 predictions an hour is seen after {seen}.
 
 def _audits(audits: Found) -> str:
     biases = ", ".join(f"{name} {bias:+.2f}" for name, bias in audits["bias_points"].items())
+    table = _table(
+        [
+            "audits are drawn",
+            "one is worth labels",
+            "one of a silent output",
+            "interval missed",
+            "interval's width, points",
+        ],
+        (
+            [
+                way,
+                each["effective_labels"],
+                each["effective_silent"],
+                f"{each['interval_missed']:.1%}",
+                f"{each['interval_width_points']:.1f}",
+            ]
+            for way, each in audits["ways"].items()
+        ),
+    )
     return f"""## The truth behind the volunteers
 
-20,000 predictions, 4.76 % of them wrong; 35 % of the wrong ones and 6 % of the right ones are answered, and 2 % of the
-silent ones audited. Bias in percentage points: {biases}.
-An active audit is worth {audits["effective_labels"]} labels; its interval missed in \
-{audits["interval_missed"]:.1%} of the worlds, and was {audits["interval_width_points"]:.1f} points wide.
-"""
+20,000 predictions, 4.76 % of them wrong; 35 % of the wrong ones and 6 % of the right ones are answered, and 2 % of all
+are audited, corrected ones among them. Bias in percentage points: {biases}.
+
+{table}"""
 
 
 def _residuals(residuals: Found) -> str:

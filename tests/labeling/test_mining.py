@@ -1,12 +1,14 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_field
 
 from errata.settings import Mining
-from labeling.mining import compose_batch, group_of, role_of
+from labeling.mining import compose_batch, group_of, plan_audits, role_of
 from storage.records import BatchItem, Prediction
 from tests.records import MODEL, make_prediction, number_id
 
@@ -213,3 +215,25 @@ def test_more_groups_held_out_never_moves_one_back_to_training() -> None:
     for n in range(200):
         sides = [role_of(f"s{n}", percent, MODEL) for percent in range(0, 101, 10)]
         assert sides == sorted(sides, reverse=True), "training, …, evaluation"
+
+
+def test_active_audits_have_known_probabilities_and_go_where_confidence_is_in_doubt() -> None:
+    rng = np.random.default_rng(5)
+    predictions = [replace(each, confidence=float(rng.choice([0.5, 0.99]))) for each in stream(2000)]
+    active = replace_field(MINING, audit_draw="active", audit_share=0.5, evaluation_share=0.2)
+    plan = plan_audits(predictions, active, None)
+    assert plan is not None
+    audits = [item for item in compose(predictions, active, draw=plan) if item.part == "audit"]
+    assert len(audits) in (50, 51)
+    confidence = {each.id: each.confidence for each in predictions}
+    doubtful = {item.inclusion for item in audits if confidence[item.prediction_id] == 0.5}
+    sure = {item.inclusion for item in audits if confidence[item.prediction_id] == 0.99}
+    assert len(doubtful) == len(sure) == 1
+    assert max(doubtful) > 1.5 * max(sure) > 0
+    assert max(sure) >= 0.5 * 50 / 2000
+    assert all("Drawn with probability" in item.reasons[0] for item in audits)
+
+
+def test_audits_are_uniform_unless_asked_otherwise() -> None:
+    assert plan_audits(stream(100), MINING, None) is None
+    assert plan_audits([], replace_field(MINING, audit_draw="active"), None) is None

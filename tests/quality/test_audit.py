@@ -1,9 +1,21 @@
 """Audits: unbiased whatever users do, and better with a good guess."""
 
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from quality.audit import Audited, audit_probabilities, bias_in_a_sentence, estimate, power, scores
+from quality.audit import (
+    Audited,
+    bias_in_a_sentence,
+    draw_systematically,
+    estimate,
+    plan_draw,
+    power,
+    scores,
+)
 from quality.calibration import calibrate, estimate_wrong
 
 N = 20_000
@@ -21,9 +33,12 @@ def a_world(rng: np.random.Generator, error: float = 0.05):
 def audited_estimate(rng: np.random.Generator, share: float, *, active: bool) -> tuple[Audited, float]:
     confidence, wrong, answered = a_world(rng)
     known = a_world(rng)
-    guess = calibrate(known[0], known[1]).chance_wrong(confidence)
+    calibration = calibrate(known[0], known[1])
+    guess = calibration.chance_wrong(confidence)
     silent_guess = guess * 0.65 / (guess * 0.65 + (1 - guess) * 0.94)
-    probability = audit_probabilities(silent_guess, share) if active else np.full(N, share)
+    probability = (
+        plan_draw(confidence, share, calibration).probabilities(confidence) if active else np.full(N, share)
+    )
     audited = ~answered & (rng.random(N) < probability)
     guess = silent_guess if active else np.zeros(N)
     return estimate(wrong, answered, audited, probability, guess), float(wrong.mean())
@@ -88,10 +103,53 @@ def test_what_nobody_looked_at_is_not_read() -> None:
 
 
 def test_audits_go_where_the_guess_is_unsure_and_everywhere_a_little() -> None:
-    probabilities = audit_probabilities([0.0, 0.5, 1.0], 0.02)
-    assert probabilities.mean() == pytest.approx(0.02)
-    assert probabilities[1] > probabilities[0] == pytest.approx(0.01)
-    assert audit_probabilities([0.0, 0.0], 0.02).tolist() == pytest.approx([0.02, 0.02])
+    probabilities = plan_draw([0.0, 0.5, 1.0], 0.02).probabilities([0.0, 0.5, 1.0, np.nan])
+    assert probabilities[:3].mean() == pytest.approx(0.02)
+    assert probabilities[3] == probabilities[1] > probabilities[0] == pytest.approx(0.01)
+    assert plan_draw([0.0, 0.0], 0.02).probabilities([0.0, 1.0]).tolist() == pytest.approx([0.02, 0.02])
+    with pytest.raises(ValueError, match="shares"):
+        plan_draw([0.5], 0.0)
+
+
+def test_a_draw_speaks_of_predictions_that_were_not_drawn_too() -> None:
+    calibration = calibrate([0.2, 0.9, 0.9, 0.9], [True, False, False, True])
+    plan = plan_draw([0.2, 0.9], 0.1, calibration)
+    assert plan.probabilities([0.2]).tolist() == plan.probabilities([0.2, 0.9])[:1].tolist()
+
+
+populations = st.lists(
+    st.tuples(st.floats(0, 1), st.booleans(), st.sampled_from([None, "wrong only", "always"])),
+    min_size=1,
+    max_size=30,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(populations, st.floats(0.05, 1), st.randoms(use_true_random=False))
+def test_the_rate_is_unbiased_for_every_population_whatever_users_do(population, share, rng) -> None:
+    confidence = np.array([each[0] for each in population])
+    wrong = np.array([each[1] for each in population])
+    answered = np.array([each[2] == "always" or (each[2] == "wrong only" and each[1]) for each in population])
+    probability = plan_draw(confidence, share).probabilities(confidence)
+    assert probability.min() >= 0.5 * share - 1e-12
+    order = list(range(len(population)))
+    rng.shuffle(order)
+    ends = np.cumsum(probability[order])
+    # Between the starts at which a draw changes every draw is the same: the mean over all starts is exact.
+    edges = np.unique([0.0, 1.0, *(ends % 1.0).tolist()])
+    mean, inclusion = 0.0, np.zeros(len(population))
+    for low, high in itertools.pairwise(edges):
+        # Edges that rounding alone sets apart hold no chance.
+        if high - low < 1e-12:
+            continue
+        audited = np.zeros(len(population), dtype=bool)
+        audited[np.array(order)[draw_systematically(probability[order], (low + high) / 2)]] = True
+        z = scores(wrong, answered, audited, probability, np.full(len(population), 0.3))
+        mean += (high - low) * z.mean()
+        inclusion += (high - low) * audited
+        assert abs(audited.sum() - probability.sum()) < 1 + 1e-9
+    assert inclusion == pytest.approx(probability, abs=1e-9)
+    assert mean == pytest.approx(wrong.mean(), abs=1e-9)
 
 
 def test_a_worthless_guess_is_not_used() -> None:

@@ -8,9 +8,11 @@ from errata.identity import new_id
 from errata.settings import Mining, Model, Settings, Task
 from labeling.orders import deliver, draft_batch, order_batch
 from storage.audits import AuditedError, read_audited_error
-from storage.batches import create_batch, put_labels, read_items, set_status
+from storage.batches import create_batch, get_batch, put_labels, read_items, set_status
 from storage.database import Database
+from storage.json_text import to_text
 from storage.releases import put_release
+from storage.tables import batches
 from tests.builders import MINUTE_US, SECOND_US, START_US, a_feedback_event, a_prediction_event, an_arrival
 from tests.records import MODEL, make_batch, make_item, make_label, make_release, number_id
 from tests.storage.conftest import Apply
@@ -157,3 +159,43 @@ def test_where_probabilities_are_not_known_that_is_said_instead_of_a_number(
     found = read(served)
     assert said in found.sentence
     assert (found.audited, found.silence_is_consent) == (None, None)
+
+
+def test_active_audits_tell_the_truth_by_their_own_probabilities(served: Database) -> None:
+    mining = Mining(quantity=250, audit_share=0.8, evaluation_share=0.1, audit_draw="active")
+    batch = draft_batch(
+        served, Settings(models={MODEL: Model(task=TEXT, mining=mining)}), MODEL, NOW_US, new_id
+    )
+    order_batch(served, batch.id, "For the numbers.", NOW_US, new_id)
+    with served.read() as c:
+        items = read_items(c, batch.id)
+    audits = [item for item in items if item.part == "audit"]
+    assert batch.policy["audit_draw"]["least"] == 0.5
+    # One fifth of all predictions is in doubt, and is drawn more often than that.
+    in_doubt = [item for item in audits if is_wrong(int(item.prediction_id[-4:], 16))]
+    assert len(in_doubt) / len(audits) > 0.22
+    assert len({item.inclusion for item in audits}) == 2
+    labels = [
+        make_label(number, label="4111 1117" if is_wrong(number) else "4111 1111")
+        for number in (int(item.prediction_id[-4:], 16) for item in items)
+    ]
+    deliver(served, batch.id, labels, NOW_US)
+    found = read(served)
+    assert found.audited is not None
+    assert found.audited.rate == pytest.approx(0.2, abs=0.03)
+    assert found.audited.low < 0.2 < found.audited.high
+
+
+def test_audits_of_a_slice_speak_of_the_slice_alone(served: Database, apply_to: Apply) -> None:
+    others = [
+        a_prediction_event(30_000 + place, time_us=START_US + place, tags={"device": "android"}, input="x")
+        for place in range(100)
+    ]
+    apply_to(an_arrival(others, partition=1))
+    batch_id = audit(served)
+    with served.write() as c:
+        policy = get_batch(c, batch_id).policy | {"slice": "device=ios"}
+        c.execute(batches.update().values(policy=to_text(policy)))
+    found = read(served)
+    assert found.audited is not None
+    assert found.audited.n == N
