@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import cached_reads as reads
 from dashboard import frame, tables
-from dashboard.wording import ago, full_moment, span, tell_delivery
+from dashboard.wording import ago, full_moment, span, tell_delivery, with_local_times
 from errata.settings import Settings, is_loopback
 from storage.records import Alert, Delivery
 
@@ -36,7 +36,7 @@ def _show_open() -> None:
 def _show_alert(alert: Alert, deliveries: list[Delivery]) -> None:
     now_us = reads.now_us()
     frame.show_text(f"{alert.severity.upper()}  {alert.title}")
-    frame.show_text(alert.sentence)
+    frame.show_text(with_local_times(alert.sentence, reads.time_zone(reads.read_settings()), now_us))
     told = "; ".join(f"{each.channel}: {tell_delivery(each, now_us)}" for each in deliveries)
     since = f"since {span(now_us - alert.opened_us)}, last seen {ago(alert.last_seen_us, now_us)}"
     frame.show_caption(f"{alert.key}, {since}. {told or 'No channel is told.'}")
@@ -90,7 +90,9 @@ def _show_history(settings: Settings) -> None:
             frame.show_text("Choose an alert on the left to see whom it was told to.")
             return
         frame.show_text(f"{alert.severity.upper()}  {alert.title}")
-        frame.show_text(alert.sentence)
+        frame.show_text(
+            with_local_times(alert.sentence, reads.time_zone(reads.read_settings()), reads.now_us())
+        )
         frame.show_caption(alert.key)
         if alert.resolution is not None and alert.resolved_us is not None:
             frame.show_text(f"Resolved {full_moment(alert.resolved_us, zone)}: {alert.resolution}")
