@@ -10,6 +10,7 @@ A version sets its own reference, by its first predictions. Data drift is no pro
 no run. States are exact: the same steps give the same bits.
 """
 
+import hashlib
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -519,7 +520,7 @@ def _lag(settings: DataDrift) -> int:
 
 def _hash(output: str, salt: str) -> str:
     """What is kept of an output, which may be personal data; nothing of one that is too long to be a category."""
-    return f"{int(chance_of([output], salt)[0] * 2**53):x}" if output else ""
+    return hashlib.blake2b(f"{salt}\n{output}".encode(), digest_size=7).hexdigest() if output else ""
 
 
 def _from_none(log_r: Sequence[float | None]) -> FloatArray:

@@ -120,12 +120,9 @@ def test_migrate_makes_the_tables_and_may_be_repeated(errata, tmp_path):
     for _ in range(2):
         assert errata("migrate").code == 0
     assert current_revision(f"sqlite:///{tmp_path / 'errata.db'}") == newest_revision()
-    assert errata("report", "--json").json() == {
-        "numbers": [],
-        "corrections": [],
-        "audits": [],
-        "requirements": [],
-    }
+    report = errata("report", "--json").json()
+    assert {"numbers", "corrections", "audits", "requirements"} <= report.keys()
+    assert not any(report.values())
 
 
 def commands(group, path=()):
