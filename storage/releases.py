@@ -63,6 +63,12 @@ def champion(c: Connection, model: str) -> Release | None:
     return found[0] if found else None
 
 
+def is_still_champion(c: Connection, release: Release) -> bool:
+    """Whether nothing was released since `release`; from here on nothing is until this transaction ends."""
+    lock_versions(c, release.model)
+    return champion(c, release.model) == release
+
+
 def list_champions(c: Connection) -> dict[str, Version]:
     """The champion of each model that has one."""
     models = c.execute(select(releases.c.model).distinct().order_by(releases.c.model)).scalars().all()

@@ -30,7 +30,7 @@ from storage.errors import Conflict
 from storage.locks import lock_run_opening
 from storage.predictions import count_subjects, read_confidences, read_matured
 from storage.records import Release, Run, RunStatus, RunStep, Signal
-from storage.releases import champion, list_releases
+from storage.releases import champion, is_still_champion, list_releases
 from storage.runs import list_runs, open_run, put_step
 from storage.signals import (
     StoredState,
@@ -240,6 +240,9 @@ def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: New
         lock_run_opening(c)
         if read_detector_states(c, name, release.version) != stored:
             # Another worker was faster.
+            return []
+        if not is_still_champion(c, release):
+            # Its alerts have ended with the release of the next.
             return []
         deciding = _Deciding(c, release, model, horizons, now_us, new_id)
         deciding.tell_notices()

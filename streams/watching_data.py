@@ -22,7 +22,7 @@ from storage.database import Database, Transaction
 from storage.locks import lock_data_drift
 from storage.observed import read_observed, read_old_embeddings
 from storage.records import DataShift
-from storage.releases import champion
+from storage.releases import champion, is_still_champion
 
 #: A minute is read when it has been over for so long, so that its predictions have come in.
 _SETTLE_US: Final = 10_000_000
@@ -89,6 +89,9 @@ def _watch_model(db: Database, name: str, settings: DataDrift, now_us: int, new_
         lock_data_drift(c)
         if read_until(c, name, version) != since_us:
             # Another worker was faster.
+            return []
+        if not is_still_champion(c, release):
+            # Its alerts have ended with the release of the next.
             return []
         shifts = [_describe(notice, name, version, settings, new_id(now_us)) for notice in notices]
         for shift in shifts:

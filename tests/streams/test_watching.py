@@ -4,7 +4,8 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 import numpy as np
@@ -15,11 +16,11 @@ from errata.topics import DRIFT_NOTICED
 from quality.drift import DetectorState, Matured
 from quality.windows import DAY_US
 from storage.alerts import list_alerts, list_open
-from storage.database import Database
+from storage.database import Database, Transaction
 from storage.errors import Conflict
 from storage.intake import apply
 from storage.outbox import read_unsent
-from storage.records import Signal
+from storage.records import Release, Signal
 from storage.releases import put_release
 from storage.runs import list_runs, open_run, read_steps, update_run
 from storage.signals import StoredState, forget_detector_states, read_detector_states, read_signals
@@ -124,6 +125,26 @@ def traffic(db: Database) -> Traffic:
     return Traffic(db)
 
 
+class Replacing(Database):
+    """A database in which a version is released between what is read and what is written."""
+
+    def __init__(self, db: Database, release: Release) -> None:
+        self._db = db
+        self._release = release
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        with self._db.read() as c:
+            yield c
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        with self._db.write() as c:
+            put_release(c, self._release)
+        with self._db.write() as c:
+            yield c
+
+
 class TestWatch:
     def test_a_steady_rate_gives_no_signal(self, db: Database, traffic: Traffic, new_id: NewId) -> None:
         traffic.send(2000, edited=0.05)
@@ -160,6 +181,16 @@ class TestWatch:
         alert = next(alert for alert in alerts if alert.key == drift_key(MODEL, ALL))
         assert (alert.model, alert.severity) == (MODEL, "warning")
         assert f"{run.id} " in alert.sentence
+
+    def test_a_version_that_another_replaces_meanwhile_is_told_of_no_more(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(1000, edited=0.05)
+        traffic.send(600, edited=0.4)
+        replacing = Replacing(db, make_release("2", 2, time_us=traffic.now_us))
+        assert watch(replacing, SETTINGS, traffic.now_us + HORIZON_US, new_id) == []
+        with db.read() as c:
+            assert (list_open(c), list_runs(c), read_detector_states(c, MODEL, "1")) == ([], [], {})
 
     def test_people_are_told_of_a_drift_once_and_when_it_is_over(
         self, db: Database, traffic: Traffic, new_id: NewId
