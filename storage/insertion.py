@@ -153,20 +153,6 @@ def is_one_of(c: Connection, tested: Column[Any], values: Sequence[Any]) -> Colu
     return tested.in_(select(func.json_each(_as_digits(values)).table_valued("value").c.value))
 
 
-def number_ids(c: Connection, ids: Sequence[str]) -> FromClause:
-    """A table named `listed` with the columns `id` and `place` (from 0), to join with; see `is_one_of`."""
-    if c.dialect.name == "postgresql":
-        each = func.unnest(_as_uuids(ids)).table_valued(
-            column("id", Uuid(as_uuid=False)), with_ordinality="n"
-        )
-        numbered = each.render_derived(name="each_id")
-        return select(numbered.c.id, (numbered.c.n - 1).label("place")).subquery("listed")
-    each = func.json_each(_as_digits(ids)).table_valued("key", "value", name="each_id")
-    return select(
-        type_coerce(each.c.value, Uuid(as_uuid=False)).label("id"), each.c.key.label("place")
-    ).subquery("listed")
-
-
 def in_span(tested: Column[int], since_us: int | None, until_us: int | None) -> list[ColumnElement[bool]]:
     """`since_us` <= `tested` < `until_us`, as conditions; a side that is None is open."""
     conditions = []

@@ -18,7 +18,7 @@ from errata.settings import Model, Task
 from quality.distances import measure_distance
 from quality.outcomes import Action, FeedbackFact, effective
 from quality.windows import of_outcomes
-from storage.insertion import Columns, as_text, insert_columns, is_one_of, number_ids, put_rows
+from storage.insertion import Columns, as_text, insert_columns, is_one_of, put_rows
 from storage.json_text import from_text, from_text_or_none
 from storage.tables import feedback, outcomes, predictions
 from storage.windows import Additions, Place, place_of
@@ -79,16 +79,13 @@ def pair(
     if not prediction_ids:
         return Pairing(0, _moves([]))
     p = predictions.c
-    listed = number_ids(c, prediction_ids)
-    rows = c.execute(
-        select(listed.c.place, p.model, p.version, p.time_us, p.slices, p.output)
-        .join_from(listed, predictions, p.id == listed.c.id)
-        .order_by(p.id)
-        .with_for_update(of=predictions)
-    ).all()
+    columns = (as_text(c, p.id), p.model, p.version, p.time_us, p.slices, p.output)
+    chosen = select(*columns).where(is_one_of(c, p.id, prediction_ids))
+    # Not by a join with the ids, for which PostgreSQL reads the whole table.
+    rows = c.execute(chosen.order_by(p.id).with_for_update()).all()
     found = [
-        Shown(prediction_ids[place], model, version, time_us, slices, output)
-        for place, model, version, time_us, slices, output in rows
+        Shown(id_, model, version, time_us, slices, output)
+        for id_, model, version, time_us, slices, output in rows
     ]
     # Only now, with the locks, nobody adds to what is read.
     facts = _gather_feedback(c, [prediction.id for prediction in found], given)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from errata.errors import Malformed
 from storage.database import Database
 from storage.facts import PredictionFact, fact_of, prediction_columns, times_of
-from storage.insertion import insert_by_id, insert_new, list_seen, number_ids
+from storage.insertion import insert_by_id, insert_new, list_seen
 from storage.tables import predictions, slice_values
 from tests.builders import START_US, a_prediction_event
 from tests.records import number_id
@@ -31,16 +31,6 @@ def test_what_is_stored_is_seen_and_nothing_else(db: Database) -> None:
         assert list_seen(c, predictions, []) == set()
     with db.read() as c:
         assert set(c.scalars(select(predictions.c.id))) == {number_id(1), number_id(3)}
-
-
-def test_ids_are_numbered_as_they_are_listed(db: Database) -> None:
-    ids = [number_id(number) for number in (3, 1, 2)]
-    with db.write() as c:
-        insert_by_id(c, predictions, columns_of(1, 3))
-        listed = number_ids(c, ids)
-        joined = select(predictions.c.id, listed.c.place).join(listed, predictions.c.id == listed.c.id)
-        assert dict(c.execute(joined).all()) == {ids[0]: 0, ids[1]: 1}
-        assert c.execute(select(number_ids(c, []))).all() == []
 
 
 def test_what_is_absent_stays_so_beside_what_is_there(db: Database) -> None:
