@@ -33,7 +33,7 @@ from errata.errors import Behind, Malformed, Stop
 from errata.events import Who
 from errata.settings import Model
 from quality.windows import HOUR_US, MINUTE_US, of_predictions, starts_of
-from storage.database import Database, savepoint
+from storage.database import Database, prefer_indexes, savepoint
 from storage.erasures import blank_erased, read_erased
 from storage.facts import (
     EPOCH,
@@ -132,6 +132,7 @@ def apply(
         if arrival.first_offset >= arrival.next_offset:
             return _account(arrival, n_new=0, dead=[])
         lock_shard(c, arrival.partition)
+        prefer_indexes(c)
         known, dead = _refuse_unknown_models(arrival, models)
         known, late = _refuse_late(c, arrival, known, known_since_us)
         n_new, refused = _store_or_refuse(
@@ -182,6 +183,7 @@ def sweep_orphans(
         return 0
     with db.write() as c:
         lock_shard(c, SWEEP_SHARD)
+        prefer_indexes(c)
         pairing = pair(c, models, ids)
         add_to_windows(c, SWEEP_SHARD, pairing.additions)
     return pairing.n_outcomes

@@ -8,7 +8,7 @@ from storage.database import Database
 
 #: How a dialect counts to n, and writes an id of version 7 for a millisecond.
 _NUMBERS: Final = {
-    "postgresql": "SELECT generate_series({first}, {last}) AS i",
+    "postgresql": "SELECT generate_series(CAST({first} AS bigint), {last}) AS i",
     "sqlite": "WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last}) SELECT i FROM n",
 }
 _ID: Final = {

@@ -10,8 +10,10 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from errata.errors import ErrataError, Malformed, SettingsError, Stop, Unavailable
-from storage.database import Database, migrate, open_database, savepoint, translate
-from storage.tables import leases
+from storage.database import Database, migrate, open_database, prefer_indexes, savepoint, translate
+from storage.insertion import is_one_of
+from storage.tables import feedback, leases
+from tests.records import number_id
 
 LEASE = {"name": "sweep", "holder": "me", "until_us": 1}
 
@@ -205,3 +207,17 @@ def test_what_to_do_about_an_error_of_sqlite(name: str, expected: type[ErrataErr
     origin = sqlite3.OperationalError("told")
     origin.sqlite_errorname = name
     assert type(translate(DBAPIError("SELECT", {}, origin))) is expected
+
+
+def test_rows_of_a_table_that_was_never_counted_are_found_by_their_index(db: Database) -> None:
+    with db.write() as c:
+        prefer_indexes(c)
+        wanted = select(feedback.c.id).where(
+            is_one_of(c, feedback.c.prediction_id, list(map(number_id, range(2000))))
+        )
+        compiled = wanted.compile(c.engine)
+        places = compiled.positiontup
+        given = compiled.params if places is None else tuple(compiled.params[name] for name in places)
+        explain = "EXPLAIN" if c.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+        plan = " ".join(str(row) for row in c.exec_driver_sql(f"{explain} {compiled}", given))
+    assert "ix_feedback_prediction_id" in plan
