@@ -155,17 +155,14 @@ class DetectorState:
 
     def to_json(self) -> str:
         """Write the state so that `from_json` returns it bit by bit."""
-        values = asdict(self)
-        # JSON knows no infinity.
-        values["log_r"] = [None if log_r == -math.inf else log_r for log_r in self.log_r]
-        return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return encode_state(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "DetectorState":
         """Read what `to_json` wrote, now or before there were stages. Raises Malformed("bad_detector_state")."""
         try:
             values = json.loads(text)
-            values["log_r"] = [-math.inf if log_r is None else log_r for log_r in values["log_r"]]
+            values["log_r"] = decode_log_r(values["log_r"])
             if "gain_allowed" not in values:
                 values["gain_allowed"] = [n * (values["ceiling"] or 0.0) for n in values["gain_n"]]
             values = {
@@ -235,6 +232,18 @@ def reset_for_version(state: DetectorState) -> DetectorState:
         ceiling=state.ceiling,
         season=state.season,
     )
+
+
+def encode_state(values: Mapping[str, Any]) -> str:
+    """Write the fields of a detector's state, `log_r` among them, as JSON that keeps every bit."""
+    # JSON knows no infinity.
+    log_r = [None if each == -math.inf else each for each in values["log_r"]]
+    return json.dumps({**values, "log_r": log_r}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def decode_log_r(written: Sequence[float | None]) -> tuple[float, ...]:
+    """Read the `log_r` that `encode_state` wrote."""
+    return tuple(-math.inf if each is None else each for each in written)
 
 
 #: The fields of a state that become one array over slices, with the number that stands for None.

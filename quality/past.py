@@ -18,7 +18,7 @@ import numpy as np
 
 from errata.errors import Malformed
 from quality.conformal import Past, add_outcomes, chance_of
-from quality.drift import Matured
+from quality.drift import Matured, decode_log_r, encode_state
 from quality.evidence import ALTERNATIVES, IntArray, log_mean, log_ratios
 from quality.windows import ALL
 
@@ -43,17 +43,14 @@ class PastState:
 
     def to_json(self) -> str:
         """Write the state so that `from_json` returns it bit by bit."""
-        values = asdict(self)
-        # JSON knows no infinity.
-        values["log_r"] = [None if log_r == -math.inf else log_r for log_r in self.log_r]
-        return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return encode_state(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "PastState":
         """Read what `to_json` wrote. Raises Malformed("bad_detector_state")."""
         try:
             values = json.loads(text)
-            log_r = tuple(-math.inf if log_r is None else log_r for log_r in values.pop("log_r"))
+            log_r = decode_log_r(values.pop("log_r"))
             state = cls(log_r=log_r, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise Malformed("bad_detector_state", f"not the state of a detector: {error}") from error

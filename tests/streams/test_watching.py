@@ -1,26 +1,24 @@
 """Watching: the rate of each champion is followed once, and an alarm opens a run or says why not."""
 
-import itertools
 import math
 import random
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import msgspec
 import numpy as np
 import pytest
 
+from errata.identity import NewId
 from errata.settings import Detector, Model, Settings, Task, Training, Trigger
 from errata.topics import DRIFT_NOTICED
 from quality.drift import DetectorState, Matured
 from quality.windows import DAY_US
 from storage.alerts import list_alerts, list_open
-from storage.database import Database, Transaction
+from storage.database import Database
 from storage.errors import Conflict
 from storage.intake import apply
 from storage.outbox import read_unsent
-from storage.records import Release, Signal
+from storage.records import Signal
 from storage.releases import put_release
 from storage.runs import list_runs, open_run, read_steps, update_run
 from storage.signals import StoredState, forget_detector_states, read_detector_states, read_signals
@@ -36,7 +34,8 @@ from streams.watching import (
     why_no_run,
 )
 from tests.builders import MINUTE_US, SECOND_US, START_US, a_feedback_event, a_prediction_event, an_arrival
-from tests.records import MODEL, make_release, make_run, number_id
+from tests.records import MODEL, make_release, make_run
+from tests.streams.replacing import Replacing
 
 HOUR_US = 3600 * SECOND_US
 DETECTOR = Detector(horizons_seconds=(60,), reference_predictions=400, events_per_false_alarm=1e5)
@@ -50,15 +49,6 @@ SETTINGS = Settings(
     }
 )
 HORIZON_US = 60 * SECOND_US
-
-NewId = Callable[[int], str]
-
-
-@pytest.fixture
-def new_id() -> NewId:
-    """Ids that no event of a test has."""
-    numbers = itertools.count(10**9)
-    return lambda _: number_id(next(numbers))
 
 
 class Traffic:
@@ -123,26 +113,6 @@ def traffic(db: Database) -> Traffic:
     with db.write() as c:
         put_release(c, make_release("1", time_us=START_US))
     return Traffic(db)
-
-
-class Replacing(Database):
-    """A database in which a version is released between what is read and what is written."""
-
-    def __init__(self, db: Database, release: Release) -> None:
-        self._db = db
-        self._release = release
-
-    @contextmanager
-    def read(self) -> Iterator[Transaction]:
-        with self._db.read() as c:
-            yield c
-
-    @contextmanager
-    def write(self) -> Iterator[Transaction]:
-        with self._db.write() as c:
-            put_release(c, self._release)
-        with self._db.write() as c:
-            yield c
 
 
 class TestWatch:

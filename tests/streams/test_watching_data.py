@@ -1,6 +1,5 @@
 """Watching what a champion is given and answers: read once, told once, and never a reason for a run."""
 
-import itertools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from errata.identity import NewId
 from errata.settings import DataDrift, Model, Settings, Task
 from errata.topics import DATA_SHIFT_NOTICED
 from quality.data_drift import EmbeddingState, NumberState
@@ -24,8 +24,7 @@ from storage.signals import read_signals
 from streams.watching_data import data_drift_key, watch_data
 from tests.builders import MINUTE_US, SECOND_US, START_US, a_prediction_event, an_arrival
 from tests.records import MODEL, make_release, number_id
-
-NewId = Callable[[int], str]
+from tests.streams.replacing import Replacing
 
 
 def settings_with(**given: Any) -> Settings:
@@ -38,13 +37,6 @@ def settings_with(**given: Any) -> Settings:
 
 
 SETTINGS = settings_with()
-
-
-@pytest.fixture
-def new_id() -> NewId:
-    """Ids that no event of a test has."""
-    numbers = itertools.count(10**9)
-    return lambda _: number_id(next(numbers))
 
 
 class Traffic:
@@ -212,6 +204,16 @@ class TestWatchData:
         with db.read() as c:
             assert read_data_drift_states(c, MODEL, "1")["confidence"].n == 600
             assert read_data_drift_states(c, MODEL, "2")["confidence"].n == 1200
+
+    def test_a_version_that_another_replaces_meanwhile_is_told_of_no_more(
+        self, db: Database, traffic: Traffic, new_id: NewId
+    ) -> None:
+        traffic.send(600, confident(0.9))
+        traffic.send(600, confident(0.6))
+        replacing = Replacing(db, make_release("2", number=2, time_us=traffic.now_us))
+        assert watch_data(replacing, SETTINGS, traffic.read_us, new_id) == []
+        with db.read() as c:
+            assert (list_open(c), read_data_drift_states(c, MODEL, "1")) == ([], {})
 
     def test_a_version_that_vanishes_is_told_of_no_more(
         self, db: Database, traffic: Traffic, new_id: NewId
