@@ -1,7 +1,10 @@
 """Events as rows. What a service sent is kept as it was sent: values of any kind as the JSON that came, not read.
 
-A fact is an event as errata/events.py has it, with its values of any kind left as bytes. One call reads it;
-a whole run of records is then turned into columns at once.
+A fact is an event as errata/events.py has it, with its values of any kind left as bytes. One call reads those of a
+whole record; a whole run of records is then turned into columns at once.
+
+Facts are read with no field beside those that are known, so that how deep an event is nested shows in the values
+that are left as bytes. What has others is read as an event first (errata/wire.py), with the same result.
 """
 
 from collections.abc import Sequence
@@ -19,6 +22,7 @@ from errata.events import (
     FeedbackData,
     PredictionData,
     VocData,
+    Who,
     encode_json,
 )
 from errata.wire import Envelope
@@ -31,7 +35,9 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-class UnreadPrediction(PredictionData, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class UnreadPrediction(
+    PredictionData, frozen=True, kw_only=True, omit_defaults=True, gc=False, forbid_unknown_fields=True
+):
     """PredictionData with its values as JSON. Its reader checks names and tags, which are few in many events."""
 
     model: str
@@ -41,16 +47,27 @@ class UnreadPrediction(PredictionData, frozen=True, kw_only=True, omit_defaults=
     tags: Raw = Raw(b"{}")  # type: ignore[assignment]
 
 
-class UnreadFeedback(FeedbackData, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class KnownWho(Who, frozen=True, kw_only=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
+    """Who, with no other field."""
+
+
+class UnreadFeedback(
+    FeedbackData, frozen=True, kw_only=True, omit_defaults=True, gc=False, forbid_unknown_fields=True
+):
     """FeedbackData with its correction as JSON. Its reader checks the id, which patterns of types do slowly."""
 
     prediction_id: str
     corrected: Raw = NULL
+    who: KnownWho = KnownWho()
 
     def __post_init__(self) -> None:
         """Refuse an edit without its corrected value."""
         if self.action == "edit" and bytes(self.corrected) == b"null":
             raise ValueError("an edit needs `corrected`")
+
+
+class KnownVoc(VocData, frozen=True, kw_only=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
+    """VocData, with no other field."""
 
 
 class Fact(Envelope, frozen=True, tag_field="type", gc=False):
@@ -64,28 +81,28 @@ class Fact(Envelope, frozen=True, tag_field="type", gc=False):
         return (self.time - EPOCH) // _MICROSECOND
 
 
-class PredictionFact(Fact, frozen=True, tag=PREDICTION_V1, gc=False):
+class PredictionFact(Fact, frozen=True, tag=PREDICTION_V1, gc=False, forbid_unknown_fields=True):
     """A prediction as it is stored."""
 
     data: UnreadPrediction
 
 
-class FeedbackFact(Fact, frozen=True, tag=FEEDBACK_V1, gc=False):
+class FeedbackFact(Fact, frozen=True, tag=FEEDBACK_V1, gc=False, forbid_unknown_fields=True):
     """A feedback as it is stored."""
 
     data: UnreadFeedback
 
 
-class VocFact(Fact, frozen=True, tag=VOC_V1, gc=False):
+class VocFact(Fact, frozen=True, tag=VOC_V1, gc=False, forbid_unknown_fields=True):
     """A comment as it is stored."""
 
-    data: VocData
+    data: KnownVoc
 
 
 AnyFact = PredictionFact | FeedbackFact | VocFact
 
-#: Reads an event in the JSON format of CloudEvents; what it leaves to be checked is done in streams/decoding.py.
-read_fact: Final = msgspec.json.Decoder(AnyFact).decode
+#: Reads events in the JSON format of CloudEvents; what it leaves to be checked is done in streams/decoding.py.
+read_facts: Final = msgspec.json.Decoder(list[AnyFact]).decode
 
 
 def fact_of(event: Event) -> AnyFact:
@@ -103,7 +120,7 @@ def fact_of(event: Event) -> AnyFact:
         )
     if isinstance(event.data, FeedbackData):
         return FeedbackFact(**attributes, data=UnreadFeedback(**_unread(fields, "corrected")))
-    return VocFact(**attributes, data=event.data)
+    return VocFact(**attributes, data=KnownVoc(**fields))
 
 
 def _unread(fields: dict[str, Any], *names: str) -> dict[str, Any]:
