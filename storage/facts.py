@@ -27,7 +27,7 @@ from errata.events import (
 )
 from errata.wire import Envelope
 from storage.insertion import Columns
-from storage.json_text import to_text, to_text_or_none
+from storage.json_text import to_text
 
 #: A value that was not sent.
 NULL: Final = Raw(b"null")
@@ -151,11 +151,13 @@ def prediction_columns(
         "time_us": times_us,
         "output": [str(data.output, "utf-8") for data in datas],
         "confidence": [data.confidence for data in datas],
-        "probabilities": [to_text_or_none(data.probabilities) for data in datas],
-        "input": [_text_or_none(data.input) for data in datas],
+        "probabilities": [
+            None if data.probabilities is None else to_text(data.probabilities) for data in datas
+        ],
+        "input": [None if data.input is NULL else _text_or_none(data.input) for data in datas],
         "input_uri": [data.input_uri for data in datas],
-        "features": [to_text_or_none(data.features) for data in datas],
-        "latency_us": [_microseconds(data.latency_ms) for data in datas],
+        "features": [None if data.features is None else to_text(data.features) for data in datas],
+        "latency_us": _microseconds([data.latency_ms for data in datas]),
         "tags": [str(data.tags, "utf-8") for data in datas],
         "slices": slices,
         "subject": [data.subject for data in datas],
@@ -173,9 +175,9 @@ def feedback_columns(facts: Sequence[FeedbackFact], shard: int, now_us: int) -> 
         "id": [fact.id for fact in facts],
         "prediction_id": [data.prediction_id for data in datas],
         "action": [data.action for data in datas],
-        "corrected": [_text_or_none(data.corrected) for data in datas],
+        "corrected": [None if data.corrected is NULL else _text_or_none(data.corrected) for data in datas],
         "time_us": times_of(facts),
-        "display_us": [_microseconds(data.display_ms) for data in datas],
+        "display_us": _microseconds([data.display_ms for data in datas]),
         "who_kind": [data.who.kind for data in datas],
         "who_id": [data.who.id for data in datas],
         "source": [fact.source for fact in facts],
@@ -212,11 +214,9 @@ def times_of(facts: Sequence[AnyFact]) -> list[int]:
 
 def _text_or_none(value: Raw) -> str | None:
     """JSON as text; null, which the database keeps as NULL, is None."""
-    if value is NULL:
-        return None
     text = str(value, "utf-8")
     return None if text == "null" else text
 
 
-def _microseconds(milliseconds: float | None) -> int | None:
-    return None if milliseconds is None else round(milliseconds * 1000)
+def _microseconds(milliseconds: Sequence[float | None]) -> list[int | None]:
+    return [None if each is None else round(each * 1000) for each in milliseconds]
