@@ -33,6 +33,7 @@ from errata.settings import Database as DatabaseSettings
 from errata.topics import ensure_topics
 from errata.wire import decode_record
 from storage.database import Database, open_database
+from storage.erasing import erase_missed
 from storage.intake import stored_positions, sweep_orphans
 from storage.retention import remove_old
 from storage.tables import intake_ledger
@@ -589,6 +590,7 @@ class Cell:
         # A worker whose clock is ahead holds the lease of the sweep for longer than the cell lasts.
         self._report.swept = sweep_orphans(self._db, _MENDED, now_us(), None)
         remove_old(self._db, self._settings.retention, now_us())
+        erase_missed(self._db)
         found = verify(self._db, _MENDED).differences
         judged = self._expected.judge(observe(self._db))
         report = self._report

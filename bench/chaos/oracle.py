@@ -159,7 +159,7 @@ class Expected:
         """Compare with what a database holds."""
         gone = self._list_gone()
         # What is said of a purged prediction afterwards waits for it, as if it had not come yet.
-        may_be_gone = gone | self._list_purged_feedback()
+        may_be_gone = gone | self._list_about_purged()
         known = observed.ids + observed.tombstones
         return Judgement(
             sent=self.n_sent(),
@@ -180,8 +180,11 @@ class Expected:
         )
 
     def _list_gone(self) -> set[str]:
-        """The ids of what may not be kept: of erased persons and about their predictions, and purged predictions."""
-        events = self._events.values()
+        """The ids of what may not be kept: of erased persons and about their predictions, and purged predictions.
+
+        Of a purged prediction nobody knows any more whose it was, when that person is erased.
+        """
+        events, purged = self._events.values(), self._list_purged()
         erased = {
             event.id
             for event in events
@@ -190,9 +193,9 @@ class Expected:
         about = {
             event.id
             for event in events
-            if isinstance(event.data, FeedbackData | VocData) and event.data.prediction_id in erased
+            if isinstance(event.data, FeedbackData | VocData) and event.data.prediction_id in erased - purged
         }
-        return erased | about | self._list_purged()
+        return erased | about | purged
 
     def _list_purged(self) -> set[str]:
         return {
@@ -201,12 +204,12 @@ class Expected:
             if isinstance(event.data, PredictionData) and event.time_us < self._purged_until_us
         }
 
-    def _list_purged_feedback(self) -> set[str]:
+    def _list_about_purged(self) -> set[str]:
         purged = self._list_purged()
         return {
             event.id
             for event in self._events.values()
-            if isinstance(event.data, FeedbackData) and event.data.prediction_id in purged
+            if isinstance(event.data, FeedbackData | VocData) and event.data.prediction_id in purged
         }
 
     def _n_wrong_windows(self, observed: Observed) -> int:
