@@ -70,8 +70,11 @@ class KnownVoc(VocData, frozen=True, kw_only=True, omit_defaults=True, gc=False,
     """VocData, with no other field."""
 
 
-class Fact(Envelope, frozen=True, tag_field="type", gc=False):
-    """An event as it is stored. Its reader checks the id."""
+class Fact(Envelope, frozen=True, tag_field="type", omit_defaults=True, gc=False):
+    """An event as it is stored. Its reader checks the id.
+
+    `datacontenttype` and `dataschema` of each kind are attributes of CloudEvents that libraries add; they are not used.
+    """
 
     id: str
 
@@ -85,18 +88,24 @@ class PredictionFact(Fact, frozen=True, tag=PREDICTION_V1, gc=False, forbid_unkn
     """A prediction as it is stored."""
 
     data: UnreadPrediction
+    datacontenttype: str | None = None
+    dataschema: str | None = None
 
 
 class FeedbackFact(Fact, frozen=True, tag=FEEDBACK_V1, gc=False, forbid_unknown_fields=True):
     """A feedback as it is stored."""
 
     data: UnreadFeedback
+    datacontenttype: str | None = None
+    dataschema: str | None = None
 
 
 class VocFact(Fact, frozen=True, tag=VOC_V1, gc=False, forbid_unknown_fields=True):
     """A comment as it is stored."""
 
     data: KnownVoc
+    datacontenttype: str | None = None
+    dataschema: str | None = None
 
 
 AnyFact = PredictionFact | FeedbackFact | VocFact

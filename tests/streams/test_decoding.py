@@ -151,7 +151,8 @@ def more_than_known(draw):
     """A valid event with a field that nobody reads, somewhere, of any depth."""
     event = json.loads(encode_event(draw(events)))
     places = [event, event["data"], *(each for each in event["data"].values() if isinstance(each, dict))]
-    draw(st.sampled_from(places))["unheard of"] = "@"
+    name = draw(st.sampled_from(["unheard of", "datacontenttype", "dataschema"]))
+    draw(st.sampled_from(places))[name] = "@"
     return json.dumps(event).replace('"@"', draw(json_texts | st.just('"' + "]" * 99 + '"'))).encode()
 
 
