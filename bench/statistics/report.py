@@ -175,7 +175,6 @@ def _audits(audits: Found) -> str:
         [
             "audits are drawn",
             "one is worth labels",
-            "one of a silent output",
             "interval missed",
             "interval's width, points",
         ],
@@ -183,7 +182,6 @@ def _audits(audits: Found) -> str:
             [
                 way,
                 each["effective_labels"],
-                each["effective_silent"],
                 f"{each['interval_missed']:.1%}",
                 f"{each['interval_width_points']:.1f}",
             ]
@@ -192,10 +190,10 @@ def _audits(audits: Found) -> str:
     )
     return f"""## The truth behind the volunteers
 
-20,000 predictions, 4.76 % of them wrong; 35 % of the wrong ones and 6 % of the right ones are answered, and 2 % of all
-are audited, corrected ones among them. Bias in percentage points: {biases}.
+20,000 predictions, 4.76 % of them wrong; 35 % of the wrong ones are corrected, 6 % of the right ones are accepted, and
+as many as 2 % of all are audited, of those that nobody corrected. {audits["worlds"]:,} times. Bias in percentage points: {biases}.
 
-{table}"""
+{table}"""  # noqa: E501
 
 
 def _residuals(residuals: Found) -> str:

@@ -11,7 +11,7 @@ def run_composed_worker(settings: Settings) -> int:
     """Run a worker that stores events, watches, orders batches, sends signals and alerts, and removes the old."""
     from errata.identity import new_id
     from errata.redaction import Redaction
-    from labeling.orders import collect
+    from labeling.orders import collect, order_audits
     from storage.database import open_database
     from storage.intake import apply, stored_positions, sweep_orphans
     from storage.leases import take_lease
@@ -107,6 +107,7 @@ def run_composed_worker(settings: Settings) -> int:
                 once("watch", second, lambda: watch(database, settings, now_us(), new_id)),
                 once("watch_data", 10 * second, lambda: watch_data(database, settings, now_us(), new_id)),
                 once("collect", second, lambda: collect(database, settings, now_us(), new_id)),
+                once("audits", 10 * second, lambda: order_audits(database, settings, now_us(), new_id)),
                 once("send", second, lambda: sender.send_unsent(database, now_us)),
                 once("pair", 30 * second, lambda: sweep_orphans(database, settings.models, now_us())),
                 once("retain", 10 * second, lambda: remove_old(database, settings.retention, now_us())),
