@@ -117,7 +117,7 @@ def run_audits(seed: int, n_worlds: int) -> dict[str, Any]:
     errors: dict[str, list[float]] = {"edit rate": [], "answers": []}
     names = ("uniform", "uniform with a guess", *(f"active, guess from {n:,} labels" for n in _LABELS_BEFORE))
     ways: dict[str, dict[str, list[float]]] = {
-        way: {"error": [], "labels": [], "missed": [], "width": []} for way in names
+        way: {"error": [], "variance": [], "labels": [], "missed": [], "width": []} for way in names
     }
     truths = []
     for number in range(n_worlds):
@@ -144,6 +144,8 @@ def run_audits(seed: int, n_worlds: int) -> dict[str, Any]:
             probability = draw.probabilities(confidence, accepted)
             found_rate = scores(wrong, corrected, audited, probability, guessed).mean()
             told["error"].append(float(found_rate) - true)
+            residual = wrong - guessed
+            told["variance"].append(_variance(draw, draw.places(*columns), residual[asked]) / n**2)
             told["labels"].append(int(audited.sum()))
             if number % 5:
                 continue
@@ -158,19 +160,28 @@ def run_audits(seed: int, n_worlds: int) -> dict[str, Any]:
         "worlds": n_worlds,
         "ways": {
             way: {
-                "effective_labels": round(
-                    true
-                    * (1 - true)
-                    / float(np.mean(told["labels"]))
-                    / float(np.mean(np.square(told["error"]))),
-                    2,
-                ),
+                **{
+                    name: round(true * (1 - true) / float(np.mean(told["labels"])) / float(np.mean(each)), 2)
+                    for name, each in (
+                        ("effective_labels", told["variance"]),
+                        ("effective_labels_simulated", np.square(told["error"])),
+                    )
+                },
                 "interval_missed": round(float(np.mean(told["missed"])), 3),
                 "interval_width_points": round(100 * float(np.median(told["width"])), 2),
             }
             for way, told in ways.items()
         },
     }
+
+
+def _variance(draw: AuditDraw, places: npt.NDArray[np.int64], residual: npt.NDArray[np.float64]) -> float:
+    """The variance of the sum that is estimated: of a stratified sample it is known exactly (Cochran 1977)."""
+    total = 0.0
+    for stratum, (size, drawn) in enumerate(zip(draw.sizes, draw.drawn, strict=True)):
+        if size > 1:
+            total += size * (size - drawn) * float(residual[places == stratum].var(ddof=1)) / drawn
+    return total
 
 
 def _learn(rng: np.random.Generator, n_labels: int) -> Guess:

@@ -56,8 +56,8 @@ Written by `make bench-statistics` (bench/statistics/), seed {found["seed"]}, sc
 so its truth is known, unless it is called real. One setting for all base rates: one false alarm is allowed in a
 million events.
 
-Workers run the e-SR with a level at each horizon and slice, which share what is allowed: with four horizons each alarms at
-four times the level here. Without a level it only warns; session means are a setting; and an alarm names
+Workers run the e-SR with a level at each horizon and slice, which share what is allowed with the detector of audits: with
+four horizons each alarms at five times the level here. Without a level it only warns; session means are a setting; and an alarm names
 a worse model or harder inputs by a test of its own ([operations.md](operations.md#when-the-rate-of-corrections-drifts)).
 """  # noqa: E501
 
@@ -176,6 +176,7 @@ def _audits(audits: Found) -> str:
         [
             "audits are drawn",
             "one is worth labels",
+            "as simulated",
             "interval missed",
             "interval's width, points",
         ],
@@ -183,6 +184,7 @@ def _audits(audits: Found) -> str:
             [
                 way,
                 each["effective_labels"],
+                each["effective_labels_simulated"],
                 f"{each['interval_missed']:.1%}",
                 f"{each['interval_width_points']:.1f}",
             ]
