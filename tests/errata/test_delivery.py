@@ -8,7 +8,7 @@ from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 from errata.client import Client
 from errata.topics import EVENT_TOPICS, FEEDBACK, PREDICTIONS
-from errata.wire import decode_record
+from errata.wire import batch_headers, decode_record, join_batch
 from tests.records import number_id
 
 
@@ -41,31 +41,36 @@ class FakeProducer:
     def __init__(self, broker):
         self.broker = broker
 
-    def partitions_for(self, topic):
+    def n_partitions(self, topic):
         if self.broker.is_away:
             raise KafkaTimeoutError
-        return {0, 1}
+        return 2
 
-    def send(self, topic, *, value, headers, partition):
-        return FakeAcknowledgement(self.broker, topic, headers, value)
+    def send(self, records):
+        return FakeSending(self.broker, records)
 
-    def close(self, timeout):
+    def close(self):
         self.broker.n_closed += 1
 
 
-class FakeAcknowledgement:
-    def __init__(self, broker, topic, headers, value):
-        self.broker, self.topic, self.decoded = broker, topic, decode_record(headers, value)
+class FakeSending:
+    def __init__(self, broker, records):
+        self.broker, self.records = broker, records
 
-    def get(self, timeout):
+    def wait(self, timeout_seconds):
+        return [self.take(record) for record in self.records]
+
+    def take(self, record):
         if self.broker.is_away:
-            raise KafkaTimeoutError
-        if len(self.decoded.events) > self.broker.limit_events:
-            raise MessageSizeTooLargeError
-        assert not self.decoded.refused
+            return KafkaTimeoutError()
+        decoded = decode_record(batch_headers(), join_batch(event.raw for event in record.events))
+        if len(decoded.events) > self.broker.limit_events:
+            return MessageSizeTooLargeError()
+        assert not decoded.refused
         with self.broker.changed:
-            self.broker.records.append((self.topic, [event for _, event in self.decoded.events]))
+            self.broker.records.append((record.topic, [event for _, event in decoded.events]))
             self.broker.changed.notify_all()
+        return None
 
 
 @pytest.fixture
@@ -404,10 +409,10 @@ def test_a_defect_in_the_producer_does_not_end_the_thread(open_client, fake_brok
     failures = [ValueError("a defect")]
 
     class Defective(FakeProducer):
-        def partitions_for(self, topic):
+        def n_partitions(self, topic):
             if failures:
                 raise failures.pop()
-            return {0}
+            return 1
 
     client = open_client(open_producer=lambda: Defective(fake_broker))
     predict(client)
