@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 _CHUNK_EVENTS: Final = 20_000
 _CHUNK_BYTES: Final = 8_000_000
 #: More at once would not fit the cache of a processor.
-_CHECKED_EVENTS: Final = 100
+_CHECKED_EVENTS: Final = 200
 _MOST_NAMES: Final = 1000
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 10.0
@@ -191,10 +191,12 @@ class Delivery:
         """Find out where each event goes, and count those that no reader would accept."""
         addressed: list[Encoded] = []
         for topic, ours in by_topic(waiting).items():
+            keys = [event.key for event in ours]
+            raws = [event.raw for event in ours]
             for start in range(0, len(ours), _CHECKED_EVENTS):
-                some = ours[start : start + _CHECKED_EVENTS]
-                is_known = "" not in [event.key for event in some]
-                if is_known and fit_the_wire(topic, [event.raw for event in some]):
+                end = start + _CHECKED_EVENTS
+                some = ours[start:end]
+                if "" not in keys[start:end] and fit_the_wire(topic, raws[start:end]):
                     addressed += some
                 else:
                     addressed += filter(None, map(self._address_one, some))
