@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 _CHUNK_EVENTS: Final = 20_000
 _CHUNK_BYTES: Final = 8_000_000
 #: More at once would not fit the cache of a processor.
-_CHECKED_EVENTS: Final = 200
+_CHECKED_EVENTS: Final = 100
 _MOST_NAMES: Final = 1000
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 10.0

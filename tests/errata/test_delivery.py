@@ -7,6 +7,7 @@ import pytest
 from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 from errata.client import Client
+from errata.partitioning import partition_of
 from errata.topics import EVENT_TOPICS, FEEDBACK, PREDICTIONS
 from errata.wire import batch_headers, decode_record, join_batch
 from tests.records import number_id
@@ -18,6 +19,8 @@ class FakeBroker:
     def __init__(self):
         self.is_away = False
         self.limit_events = 10_000
+        #: So many connections break before one holds.
+        self.n_breaks = 0
         self.records = []
         self.n_opened = 0
         self.n_closed = 0
@@ -40,6 +43,8 @@ class FakeBroker:
 class FakeProducer:
     def __init__(self, broker):
         self.broker = broker
+        self.is_broken = broker.n_breaks > 0
+        broker.n_breaks -= self.is_broken
 
     def n_partitions(self, topic):
         if self.broker.is_away:
@@ -47,21 +52,21 @@ class FakeProducer:
         return 2
 
     def send(self, records):
-        return FakeSending(self.broker, records)
+        return FakeSending(self, records)
 
     def close(self):
         self.broker.n_closed += 1
 
 
 class FakeSending:
-    def __init__(self, broker, records):
-        self.broker, self.records = broker, records
+    def __init__(self, producer, records):
+        self.producer, self.broker, self.records = producer, producer.broker, records
 
     def wait(self, timeout_seconds):
         return [self.take(record) for record in self.records]
 
     def take(self, record):
-        if self.broker.is_away:
+        if self.broker.is_away or self.producer.is_broken:
             return KafkaTimeoutError()
         decoded = decode_record(batch_headers(), join_batch(event.raw for event in record.events))
         if len(decoded.events) > self.broker.limit_events:
@@ -236,6 +241,24 @@ def test_a_record_that_fails_goes_to_the_spool_and_is_sent_by_a_new_producer(
     fake_broker.is_away = False
     fake_broker.wait_for(2)
     assert (fake_broker.n_opened, fake_broker.n_closed) == (2, 1)
+
+
+@pytest.mark.parametrize("n_breaks", [1, 2])
+def test_what_fails_while_more_is_on_its_way_is_sent_again_in_its_order(
+    open_client, fake_broker, monkeypatch, n_breaks
+):
+    monkeypatch.setattr("errata.delivery._CHUNK_EVENTS", 5)
+    fake_broker.n_breaks = n_breaks
+    client = open_client(linger_ms=200)
+    for number in range(1, 31):
+        predict(client, number)
+    assert client.flush(20)
+    for partition in (0, 1):
+        numbers = [e.data.output for e in fake_broker.events() if partition_of(e.id, 2) == partition]
+        assert numbers == sorted(numbers)
+    assert sorted(e.data.output for e in fake_broker.events()) == list(range(1, 31))
+    assert fake_broker.n_opened == n_breaks + 1
+    assert client.counters.as_dict()["sent"] == 30
 
 
 def test_a_record_too_large_for_the_broker_is_sent_in_halves(open_client, fake_broker):
