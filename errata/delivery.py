@@ -30,10 +30,13 @@ from errata.wire import decode_event
 
 logger = logging.getLogger(__name__)
 
-#: What is sent before its acknowledgements are waited for. Where a service keeps Python's lock busy, each turn
-#: of this thread begins with 5 ms of waiting for it, so that few turns have to do much.
-_CHUNK_EVENTS: Final = 20_000
-_CHUNK_BYTES: Final = 8_000_000
+#: What is sent at once. Where a service keeps Python's lock busy, this thread waits 5 ms for it whenever it has let
+#: it go, some ten times a chunk, so that few chunks have to do much.
+_CHUNK_EVENTS: Final = 40_000
+_CHUNK_BYTES: Final = 16_000_000
+#: What is read from the spool at once. It is read one by one, which takes longer.
+_SPOOLED_EVENTS: Final = 20_000
+_SPOOLED_BYTES: Final = 8_000_000
 #: More at once would not fit the cache of a processor.
 _CHECKED_EVENTS: Final = 100
 _MOST_NAMES: Final = 1000
@@ -341,7 +344,7 @@ class Delivery:
             if time.monotonic() >= self._adopt_at:
                 spool.adopt()
                 self._adopt_at = time.monotonic() + _ADOPT_SECONDS
-            entries = spool.read(_CHUNK_EVENTS, _CHUNK_BYTES)
+            entries = spool.read(_SPOOLED_EVENTS, _SPOOLED_BYTES)
             events = [event for raw in entries if (event := self._read_entry(raw))]
             if entries and not self._send_spooled(events):
                 spool.forget(entries)
