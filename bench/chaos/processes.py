@@ -22,6 +22,7 @@ from sqlalchemy import Engine, event
 
 from bench.chaos.failpoints import Failpoints
 from bench.chaos.schedule import Life
+from errata.redaction import hide_patterns
 from errata.settings import Settings
 
 _NO_LIMIT_PAGES = 4_294_967_294
@@ -29,12 +30,13 @@ _NO_LIMIT_PAGES = 4_294_967_294
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a process is to be: `kind` is worker, naive, replay or verify."""
+    """What a process is to be: `kind` is worker, naive, replay, verify, or erase, which is of `subject`, or again."""
 
     kind: str
     settings: Settings
     life: Life
     directory: Path
+    subject: str = ""
 
 
 class Starter:
@@ -147,7 +149,7 @@ def _run_worker(start: Start) -> int:
     streams.worker.run_worker = run_watched
     failpoints.watch_kafka(streams.driver.ConsumerThread)
     _fill_disk_on_demand(start.directory / "disk full")
-    return compose.run_composed_worker(start.settings)
+    return compose.run_composed_worker(start.settings, hide_patterns)
 
 
 def _run_replay(start: Start) -> int:
@@ -182,6 +184,22 @@ def _run_verify(start: Start) -> int:
     return 0
 
 
+def _run_erase(start: Start) -> int:
+    """`errata erase SUBJECT`, or `errata erase --again` without a subject."""
+    from errata.command.erase import erase_everybody_again, erase_everywhere
+    from errata.command.session import now_us
+    from storage.database import open_database
+
+    failpoints = _arm(start)
+    database, file = open_database(start.settings.database.url), Path(start.settings.retention.erasures_file)
+    with failpoints.within("erase"):
+        if start.subject:
+            erase_everywhere(database, file, start.subject, [], now_us())
+        else:
+            erase_everybody_again(database, file)
+    return 0
+
+
 def _run_naive(start: Start) -> int:
     from bench.chaos.naive import run_naive_worker
 
@@ -193,6 +211,7 @@ _RUN: dict[str, Callable[[Start], int]] = {
     "naive": _run_naive,
     "replay": _run_replay,
     "verify": _run_verify,
+    "erase": _run_erase,
 }
 
 
@@ -218,8 +237,10 @@ def import_everything() -> None:
     """Import what the processes need, so that the forked ones need not."""
     for name in (
         "errata.command.compose",
+        "errata.command.erase",
         "errata.command.replaying",
         "labeling.orders",
+        "storage.erasing",
         "storage.intake",
         "storage.verify",
         "streams.outbox",

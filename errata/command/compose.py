@@ -7,13 +7,16 @@ from errata.command.session import holder_name, now_us
 from errata.settings import Settings
 
 
-def run_composed_worker(settings: Settings) -> int:
-    """Run a worker that stores events, watches, orders batches, sends signals and alerts, and removes the old."""
+def run_composed_worker(settings: Settings, hide: Callable[[str], str]) -> int:
+    """Run a worker that stores events, watches, orders batches, sends signals and alerts, and removes the old.
+
+    `hide` takes secrets out of what a channel of alerts answers.
+    """
     from errata.identity import new_id
-    from errata.redaction import Redaction
     from labeling.orders import collect, order_audits
     from storage.database import open_database
-    from storage.intake import apply, stored_positions, sweep_orphans
+    from storage.erasing import erase_missed
+    from storage.intake import SWEEP_US, apply, stored_positions, sweep_orphans
     from storage.leases import take_lease
     from storage.overview import read_overview
     from storage.pauses import list_paused, pause_flooded
@@ -35,9 +38,7 @@ def run_composed_worker(settings: Settings) -> int:
     database = open_database(settings.database.url)
     holder = holder_name()
     sender = OutboxSender(settings.broker)
-    redaction = Redaction()
-    redaction.learn(settings)
-    alert_sender = AlertSender(settings.alerts, send, redaction.hide)
+    alert_sender = AlertSender(settings.alerts, send, hide)
     metrics = Metrics()
     worker = settings.worker
     floods = Floods(
@@ -110,6 +111,7 @@ def run_composed_worker(settings: Settings) -> int:
                 once("audits", 10 * second, lambda: order_audits(database, settings, now_us(), new_id)),
                 once("send", second, lambda: sender.send_unsent(database, now_us)),
                 once("pair", 30 * second, lambda: sweep_orphans(database, settings.models, now_us())),
+                once("erase", 30 * second, lambda: erase_missed(database, now_us() - SWEEP_US)),
                 once("retain", 10 * second, lambda: remove_old(database, settings.retention, now_us())),
                 *verification,
                 # Not by one worker alone: Prometheus may ask any of them.
