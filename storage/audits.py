@@ -233,7 +233,7 @@ def _list_accepted(c: Connection, model: str, version: str, since_us: int) -> li
         if batch.policy.get("version") == version
         and (batch.decided_us or 0) >= since_us
         and (batch.policy.get("slice") or ALL) == ALL
-        and all(batch.policy.get(name) for name in _WHAT_A_POLICY_NEEDS)
+        and not _list_missing(batch)
         and read_draw(batch).n_drawn
     ]
     return sorted(found, key=lambda batch: (batch.decided_us, batch.id))
@@ -295,7 +295,7 @@ def _why_unknown(batch: Batch, drawn: Sequence[Any]) -> str | None:
         return (
             f"How likely the audits of {name} were to be drawn is not known, so they stand for nothing else."
         )
-    missing = [name for name in _WHAT_A_POLICY_NEEDS if not batch.policy.get(name)]
+    missing = _list_missing(batch)
     if missing:
         return f"What {name} was drawn from is not known (its policy has no {', '.join(missing)})."
     return None
@@ -337,6 +337,13 @@ def _estimate(
         n_flagged=n_flagged,
         label_free=label_free,
     )
+
+
+def _list_missing(batch: Batch) -> list[str]:
+    """What the policy of a batch does not say, but would have to; draws of before had no strata."""
+    missing = [name for name in _WHAT_A_POLICY_NEEDS if not batch.policy.get(name)]
+    draw = batch.policy.get("audit_draw")
+    return [*missing, "audit_draw"] if draw and "strata" not in draw else missing
 
 
 def read_draw(batch: Batch) -> AuditDraw:

@@ -146,6 +146,11 @@ def test_without_a_batch_of_the_version_nothing_was_audited(served: Database) ->
             None,
             "is not known, so they stand",
         ),
+        (
+            {"version": "1", "since_us": 1, "until_us": 2, "n_predictions": 9, "audit_draw": {"share": 0.1}},
+            0.1,
+            "its policy has no audit_draw",
+        ),
         ({"version": "1"}, 0.1, "its policy has no since_us, until_us, n_predictions, audit_draw"),
     ],
 )
@@ -161,6 +166,7 @@ def test_where_probabilities_are_not_known_that_is_said_instead_of_a_number(
     found = read(served)
     assert said in found.sentence
     assert (found.audited, found.silence_is_consent) == (None, None)
+    assert frames_of(served, number_id(1)) == []
 
 
 @pytest.mark.parametrize("audit_draw", ["uniform", "active"])
