@@ -214,6 +214,13 @@ def read_audited_error(model: str, version: str, since_us: int) -> storage.audit
 
 
 @st.cache_data(ttl=SLOW_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def read_audit_drift(model: str, version: str) -> storage.audits.AuditDrift:
+    """Whether the audits of a version find more errors than is usual."""
+    with database().read() as c:
+        return storage.audits.read_audit_drift(c, model=model, version=version, settings=_model(model))
+
+
+@st.cache_data(ttl=SLOW_SECONDS, max_entries=_ENTRIES, show_spinner=False)
 def read_sheets(model: str, spans_us: tuple[int, ...]) -> list[storage.sheets.Sheet]:
     """The requirement sheet of the champion over each span; none where nothing is asked or nothing was served."""
     settings = _model(model)

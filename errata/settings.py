@@ -77,6 +77,10 @@ class Detector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tolerance: float = 0.0
     #: The rate that is allowed (a service level), for every slice and from the first prediction; learnt unless given.
     ceiling_rate: float | None = None
+    #: Labels of audits that say which share of wrong outputs is usual, before audits alarm.
+    reference_audits: int = 500
+    #: The share of wrong outputs that is allowed, as audits find it; learnt unless given.
+    audited_ceiling_rate: float | None = None
     #: Whether sessions stand or fall together (of predictions without one: those of a subject). Evidence then takes the
     #: mean of each session, an hour at a time, so that a user who edits everything is one case.
     by_session: bool = False
@@ -117,6 +121,9 @@ class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     #: A warning is noted at this share of the evidence that alarms; 1 notes none.
     warning_share: float = 0.01
+    #: The same while what the version is given or answers has moved (data drift): a warning comes sooner then, an alarm
+    #: takes as much evidence as ever.
+    drift_warning_share: float = 0.001
     #: Corrections since the change that a run needs as evidence.
     minimum_corrections: int = 30
     #: Matured predictions since the change that a run needs.
@@ -138,11 +145,19 @@ class Mining(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     #: Predictions in one batch.
     quantity: int = 500
-    #: Share drawn at random from all predictions, for unbiased numbers.
+    #: Share drawn at random from all predictions that nobody corrected, for unbiased numbers.
     audit_share: float = 0.10
-    #: How audits are drawn: `uniform`, or `active`: half of them more often where confidence is in doubt, with known
-    #: probabilities, so that numbers stay unbiased and become narrower.
+    #: How audits are drawn: `uniform`, or `active`: three quarters of them more often where an error is in doubt, with
+    #: known probabilities, so that numbers stay unbiased and vary less.
     audit_draw: Literal["uniform", "active"] = "uniform"
+    #: A batch of audits alone is ordered every so many days, of what was predicted since the one before; 0 orders none,
+    #: since labels cost money.
+    audit_days: float = 0.0
+    #: Labels in such a batch.
+    audit_quantity: int = 100
+    #: While what the version is given or answers has moved (data drift), such batches come so many times as often, and
+    #: other batches have so many times the share of audits, at the expense of up to half of their hard examples.
+    drift_audit_factor: float = 2.5
     #: Share drawn uniformly from held-out groups, which judges the candidate.
     evaluation_share: float = 0.25
     #: Share taken for being far from everything labelled.
@@ -571,8 +586,20 @@ def _check(settings: Settings) -> None:
             raise SettingsError(
                 f"models.{name}.mining: the shares must add up to more than 0 and less than 1"
             )
+        _check_audits(f"models.{name}.mining", model.mining)
         _check_requirements(name, model.requirements)
     _check_retention(settings)
+
+
+def _check_audits(name: str, mining: Mining) -> None:
+    if not 0 <= mining.audit_days < math.inf:
+        raise SettingsError(
+            f"{name}.audit_days must be a number of days, or 0 to order no audits by themselves"
+        )
+    if mining.audit_quantity < 1:
+        raise SettingsError(f"{name}.audit_quantity must be 1 or more")
+    if not 1 <= mining.drift_audit_factor <= 10:
+        raise SettingsError(f"{name}.drift_audit_factor must be 1 (data drift changes nothing) to 10")
 
 
 def _check_retention(settings: Settings) -> None:
@@ -608,8 +635,12 @@ def _check_detector(name: str, model: Model) -> None:
         raise SettingsError(f"{name}.detector.events_per_false_alarm must be 1 or more")
     if detector.false_alarms_per_week is not None and not detector.false_alarms_per_week > 0:
         raise SettingsError(f"{name}.detector.false_alarms_per_week must be more than 0")
-    if detector.ceiling_rate is not None and not 0 < detector.ceiling_rate < 1:
-        raise SettingsError(f"{name}.detector.ceiling_rate must be a share between 0 and 1")
+    for rate in ("ceiling_rate", "audited_ceiling_rate"):
+        value = getattr(detector, rate)
+        if value is not None and not 0 < value < 1:
+            raise SettingsError(f"{name}.detector.{rate} must be a share between 0 and 1")
+    if detector.reference_audits < 1:
+        raise SettingsError(f"{name}.detector.reference_audits must be 1 or more")
     ages = detector.horizons_seconds
     if not ages or not all(0 < each < math.inf for each in ages) or list(ages) != sorted(set(ages)):
         raise SettingsError(
@@ -620,8 +651,9 @@ def _check_detector(name: str, model: Model) -> None:
         raise SettingsError(
             f"{name}.attribution_window_seconds must be more than 0 and at most 30 days (2592000)"
         )
-    if not 0 < trigger.warning_share <= 1:
-        raise SettingsError(f"{name}.trigger.warning_share must be more than 0 and at most 1")
+    for share in ("warning_share", "drift_warning_share"):
+        if not 0 < getattr(trigger, share) <= 1:
+            raise SettingsError(f"{name}.trigger.{share} must be more than 0 and at most 1")
 
 
 def _check_data_drift(name: str, data_drift: DataDrift) -> None:

@@ -1,7 +1,7 @@
 """Composes a labeling batch: random shares for honest numbers, and the hardest to learn from.
 
     all predictions
-      ├─ audit             with known probabilities, before anything else: numbers without bias
+      ├─ audit             of those not corrected, with known probabilities, before anything else: numbers without bias
       ├─ held-out groups
       │    └─ evaluation   uniform: judges the next version
       └─ training groups
@@ -23,8 +23,7 @@ import numpy.typing as npt
 from errata.events import encode_json
 from errata.settings import Mining
 from labeling.hardness import TRUSTED, Hardness, judge_hardness
-from quality.audit import ActiveDraw, draw_systematically, plan_draw
-from quality.calibration import Calibration
+from quality.audit import AuditDraw, Guess, plan_active, plan_uniform
 from storage.records import BatchItem, Part, Prediction, Role
 
 #: Two inputs whose centred features have a larger cosine teach the same lesson.
@@ -61,13 +60,14 @@ def compose_batch(
     already: Collection[str] = (),
     complaints: Collection[str] = (),
     roles: Mapping[str, Role] | None = None,
-    draw: ActiveDraw | None = None,
+    draw: AuditDraw | None = None,
 ) -> list[BatchItem]:
     """Choose up to `mining.quantity` of `predictions`, all of one version; the same seed chooses the same.
 
     Predictions in `already` (ordered before) and those without an input are neither chosen nor counted among
     the predictions that a random share stands for. `complaints` are ids of predictions with a complaint,
-    `roles` the sides of groups that have one already. Audits follow `draw` (`plan_audits`), or are uniform without one.
+    `roles` the sides of groups that have one already. Audits follow `draw` (`plan_audits`), or are uniform without one;
+    one that nobody has corrected is drawn, since a correction says already what an audit would.
     """
     rng = np.random.default_rng(seed)
     pool = list_eligible(predictions, already)
@@ -76,24 +76,17 @@ def compose_batch(
     held_out = np.array([_role(p, mining, model, roles or {}) == "evaluation" for p in pool], dtype=bool)
     everywhere = np.arange(len(pool))
 
-    probabilities = None
-    if draw is None:
-        audit = _draw(everywhere, _count(mining.audit_share, mining.quantity), rng)
-    else:
-        probabilities = draw.probabilities(_confidences(pool))
-        order = rng.permutation(len(pool))
-        audit = np.sort(order[draw_systematically(probabilities[order], rng.random())])
+    draw = draw or plan_audits(predictions, mining, None, already)
+    open_to_audits = _open_to_audits(pool)
+    asked = [pool[place] for place in open_to_audits]
+    columns = _confidences(asked), _accepted(asked)
+    drawn = draw.draw(*columns, rng)
+    audit, probabilities = open_to_audits[drawn], draw.probabilities(*columns)[drawn]
     frame = np.setdiff1d(everywhere[held_out], audit)
     evaluation = _draw(frame, _count(mining.evaluation_share, mining.quantity), rng)
     items = [
-        *(
-            _random_items(pool, audit, "audit", len(pool), "predictions, for numbers without bias")
-            if probabilities is None
-            else _active_items(pool, audit, probabilities)
-        ),
-        *_random_items(
-            pool, evaluation, "evaluation", len(frame), "predictions of held-out groups, to judge versions"
-        ),
+        *_audit_items(pool, audit, probabilities),
+        *_evaluation_items(pool, evaluation, len(frame)),
     ]
 
     rest = np.setdiff1d(everywhere[~held_out], audit)
@@ -125,19 +118,30 @@ def list_eligible(predictions: Sequence[Prediction], already: Collection[str]) -
 def plan_audits(
     predictions: Sequence[Prediction],
     mining: Mining,
-    calibration: Calibration | None,
+    guess: Guess | None,
     already: Collection[str] = (),
-) -> ActiveDraw | None:
-    """How the audits of a batch are drawn actively; None where the settings, or an empty pool, leave them uniform."""
+) -> AuditDraw:
+    """How the audits of a batch are drawn from what nobody has corrected yet."""
     pool = list_eligible(predictions, already)
-    wanted = min(_count(mining.audit_share, mining.quantity), len(pool))
-    if mining.audit_draw != "active" or not wanted:
-        return None
-    return plan_draw(_confidences(pool), wanted / len(pool), calibration)
+    asked = [pool[place] for place in _open_to_audits(pool)]
+    wanted = min(_count(mining.audit_share, mining.quantity), len(asked))
+    if mining.audit_draw == "uniform":
+        return plan_uniform(len(asked), wanted)
+    return plan_active(_confidences(asked), _accepted(asked), wanted, guess)
+
+
+def _open_to_audits(pool: Sequence[Prediction]) -> npt.NDArray[np.int64]:
+    return np.array(
+        [place for place, each in enumerate(pool) if each.action not in ("edit", "reject")], dtype=np.int64
+    )
 
 
 def _confidences(predictions: Sequence[Prediction]) -> npt.NDArray[np.float64]:
     return np.array([np.nan if p.confidence is None else p.confidence for p in predictions], dtype=np.float64)
+
+
+def _accepted(predictions: Sequence[Prediction]) -> npt.NDArray[np.bool_]:
+    return np.array([p.action == "accept" for p in predictions], dtype=bool)
 
 
 def _role(prediction: Prediction, mining: Mining, model: str, roles: Mapping[str, Role]) -> Role:
@@ -158,27 +162,27 @@ def _draw(places: npt.NDArray[np.int64], wanted: int, rng: np.random.Generator) 
     return np.sort(rng.choice(places, size=min(wanted, len(places)), replace=False))
 
 
-def _random_items(
-    pool: Sequence[Prediction], places: npt.NDArray[np.int64], part: Part, frame: int, of_what: str
-) -> list[BatchItem]:
-    inclusion = len(places) / frame if frame else None
-    reason = f"Drawn at random from {frame} {of_what}."
-    return [_item(pool[place], part, [reason], 0.0, inclusion) for place in places]
-
-
-def _active_items(
+def _audit_items(
     pool: Sequence[Prediction], places: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]
 ) -> list[BatchItem]:
     return [
         _item(
             pool[place],
             "audit",
-            [f"Drawn with probability {probabilities[place]:.2%}, for numbers without bias."],
+            [f"Drawn at random, with a probability of {probability:.2%}, for numbers without bias."],
             0.0,
-            float(probabilities[place]),
+            probability,
         )
-        for place in places
+        for place, probability in zip(places, probabilities.tolist(), strict=True)
     ]
+
+
+def _evaluation_items(
+    pool: Sequence[Prediction], places: npt.NDArray[np.int64], frame: int
+) -> list[BatchItem]:
+    inclusion = len(places) / frame if frame else None
+    reason = f"Drawn at random from {frame} predictions of held-out groups, to judge versions."
+    return [_item(pool[place], "evaluation", [reason], 0.0, inclusion) for place in places]
 
 
 def _hard_item(hardness: Hardness, place: int) -> BatchItem:

@@ -1,6 +1,7 @@
 """Labeling batches from the order to the decision; each step is one transaction.
 
-collect (a run waits) ─────────────────┐                          ┌─ accept_batch ─► examples, run requested
+order_audits (they are due) ───────────┐
+collect (a run waits) ─────────────────┤                          ┌─ accept_batch ─► examples, run requested
 draft_batch (a person) ─ order_batch ──┴► ordered ─ deliver ──────┴─ reject_batch ─► run failed
 """
 
@@ -15,13 +16,15 @@ from typing import Any, Final
 import msgspec
 
 from errata.identity import NewId
-from errata.settings import Mining, Model, Settings
+from errata.settings import DAY_SECONDS, Mining, Model, Settings
 from errata.topics import BATCH_ORDERED, RETRAIN, RUN_REQUESTED, SIGNALS
 from labeling.mining import compose_batch, plan_audits, role_of
-from quality.calibration import Calibration
-from storage import audits, batches, examples, outbox, predictions, releases, runs, signals, voc
-from storage.database import Database
+from quality.audit import Guess
+from quality.data_standing import call
+from storage import audits, batches, data_shifts, examples, outbox, predictions, releases, runs, signals, voc
+from storage.database import Database, Transaction
 from storage.errors import Conflict, NotFound
+from storage.locks import lock_run_opening
 from storage.records import Batch, BatchItem, Example, Label, Prediction, Role, Run, RunStep
 from storage.slices import ALL
 
@@ -29,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Of the predictions that may be chosen the latest are read, at most this many: inputs of 64 KiB are a lot.
 POOL: Final = 50_000
+#: What a batch is for that no run waits for, and that nobody asked for.
+AUDITS_ALONE: Final = "audits"
 #: VOC rated higher than this is no complaint.
 WORST_PRAISE: Final = 6
 
@@ -45,8 +50,10 @@ class Pool:
     already: set[str]
     complaints: set[str]
     roles: Mapping[str, Role]
-    #: What earlier labels say of confidence, where audits are drawn by it.
-    calibration: Calibration | None = None
+    #: What earlier labels say of predictions that nobody corrected, where audits are drawn by it.
+    guess: Guess | None = None
+    #: What is watched of the version and has moved.
+    moved: Sequence[str] = ()
 
 
 def collect(db: Database, settings: Settings, now_us: int, new_id: NewId) -> list[str]:
@@ -82,6 +89,70 @@ def collect(db: Database, settings: Settings, now_us: int, new_id: NewId) -> lis
         elif pool.predictions:
             _fail(db, run, _why_empty(pool), now_us)
     return ordered
+
+
+def order_audits(db: Database, settings: Settings, now_us: int, new_id: NewId) -> list[str]:
+    """Order batches of audits alone where they are due; return their ids.
+
+    One of a model is on its way at a time, so that labels that nobody writes are not ordered again and again. It is
+    drawn from what the champion predicted since the one before, no longer ago than `lookback_seconds`.
+    """
+    ordered = []
+    for model, known in settings.models.items():
+        if not known.mining.audit_days:
+            continue
+        with db.read() as c:
+            champion = releases.champion(c, model)
+            before = _list_audits(c, model)
+            moved = (
+                data_shifts.list_moved(c, model, champion.version, known.data_drift.ignored)
+                if champion
+                else []
+            )
+        if champion is None or not _is_due(before, champion.time_us, known.mining, moved, now_us):
+            continue
+        until_us = [each.policy["until_us"] for each in before if each.policy["version"] == champion.version]
+        pool = read_pool(db, model, champion.version, known, now_us, change_us=max(until_us, default=None))
+        mining = msgspec.structs.replace(
+            known.mining,
+            quantity=known.mining.audit_quantity,
+            audit_share=1.0,
+            evaluation_share=0.0,
+            diverse_share=0.0,
+        )
+        reason = f"Audits of {model} {champion.version} are due every {known.mining.audit_days:g} days."
+        batch, items = _compose(pool, model, mining, now_us % 2**31, reason, now_us, new_id)
+        items = [item for item in items if item.part == "audit"]
+        if not items:
+            continue
+        batch = replace(batch, quantity=len(items), policy=batch.policy | {"purpose": AUDITS_ALONE})
+        with db.write() as c:
+            lock_run_opening(c)
+            if _list_audits(c, model) != before:
+                # Another worker was faster.
+                continue
+            batches.create_batch(c, batch, items)
+            batches.set_status(c, batch.id, "ordered", batch.reason, now_us)
+            outbox.put(c, SIGNALS, batch.model, BATCH_ORDERED, _announce(batch), now_us, new_id(now_us))
+        ordered.append(batch.id)
+    return ordered
+
+
+def _list_audits(c: Transaction, model: str) -> list[Batch]:
+    """The batches of audits alone, the newest first."""
+    return [
+        each for each in batches.list_batches(c, model=model) if each.policy.get("purpose") == AUDITS_ALONE
+    ]
+
+
+def _is_due(
+    before: Sequence[Batch], released_us: int, mining: Mining, moved: Sequence[str], now_us: int
+) -> bool:
+    if any(batch.decided_us is None for batch in before):
+        return False
+    last_us = max([released_us, *(batch.created_us for batch in before)])
+    days = mining.audit_days / (mining.drift_audit_factor if moved else 1.0)
+    return now_us >= last_us + round(days * DAY_SECONDS * 1_000_000)
 
 
 def draft_batch(db: Database, settings: Settings, model: str, now_us: int, new_id: NewId) -> Batch:
@@ -133,8 +204,8 @@ def deliver(db: Database, batch_id: str, labels: Sequence[Label], now_us: int) -
 def accept_batch(db: Database, batch_id: str, reason: str, now_us: int, new_id: NewId) -> Batch:
     """Make examples of a delivered batch, and request the run that waits for it; else raises Conflict.
 
-    An item that was flagged or whose prediction was erased makes no example; nor does one that was chosen for
-    training, when its group judges by now.
+    An item that was flagged or whose prediction was erased makes no example; nor does one of a group that judges,
+    unless it was chosen to judge: audits leave out what is corrected, and would make errors look rarer.
     """
     with db.write() as c:
         batches.set_status(c, batch_id, "accepted", reason, now_us)
@@ -205,11 +276,12 @@ def read_pool(
         known = batches.list_ordered_predictions(c, model)
         comments = voc.read_voc(c, model=model, since_us=since_us, limit=POOL)
         roles = examples.read_group_roles(c, model)
-        calibration = (
+        guess = (
             audits.read_guess(c, model=model, version=version, task=settings.task)
             if mining.audit_draw == "active"
             else None
         )
+        moved = data_shifts.list_moved(c, model, version, settings.data_drift.ignored)
     if len(found) == POOL:
         log.warning(
             "%s has more than %s predictions since %s: the batch is chosen from these", model, POOL, since_us
@@ -219,13 +291,21 @@ def read_pool(
         for comment in comments
         if comment.prediction_id and (comment.rating is None or comment.rating <= WORST_PRAISE)
     }
-    return Pool(version, of_slice, since_us, now_us, found, known, complaints, roles, calibration)
+    return Pool(version, of_slice, since_us, now_us, found, known, complaints, roles, guess, moved)
 
 
 def _compose(
     pool: Pool, model: str, mining: Mining, seed: int, reason: str, now_us: int, new_id: NewId
 ) -> tuple[Batch, list[BatchItem]]:
-    draw = plan_audits(pool.predictions, mining, pool.calibration, pool.already)
+    raised = _raise_audits(mining, pool.moved)
+    if raised.audit_share > mining.audit_share:
+        what = ", ".join(call(watched) for watched in pool.moved)
+        reason = (
+            f"{reason} The share of audits is {raised.audit_share:.0%} instead of {mining.audit_share:.0%}, because "
+            f"what the version is given or answers has moved ({what})."
+        )
+    mining = raised
+    draw = plan_audits(pool.predictions, mining, pool.guess, pool.already)
     items = compose_batch(
         pool.predictions,
         mining,
@@ -245,7 +325,7 @@ def _compose(
         "until_us": pool.until_us,
         "n_predictions": len(pool.predictions),
         "n_ordered_before": sum(p.id in pool.already for p in pool.predictions),
-        "audit_draw": None if draw is None else asdict(draw),
+        "audit_draw": asdict(draw),
     }
     batch = Batch(
         id=new_id(now_us),
@@ -262,6 +342,15 @@ def _compose(
         created_us=now_us,
     )
     return batch, items
+
+
+def _raise_audits(mining: Mining, moved: Sequence[str]) -> Mining:
+    """More audits while something has moved, but at least half of the hard examples."""
+    if not moved:
+        return mining
+    hard = 1 - mining.audit_share - mining.evaluation_share - mining.diverse_share
+    share = min(mining.audit_share * mining.drift_audit_factor, mining.audit_share + hard / 2)
+    return msgspec.structs.replace(mining, audit_share=max(share, mining.audit_share))
 
 
 def _order_for_run(
@@ -331,7 +420,7 @@ def _make_examples(
         if source is None or item.label is None:
             continue
         role = roles.get(item.group) or role_of(item.group, percent, batch.model)
-        if role == "evaluation" and item.part not in ("audit", "evaluation"):
+        if role == "evaluation" and item.part != "evaluation":
             continue
         made.append(
             Example(

@@ -8,11 +8,13 @@ answered. Of those who stayed silent, some are labelled by an auditor, each with
 
 has the mean of y, whatever the users do and however good the guess g is (Hansen and Hurwitz, Journal of the American
 Statistical Association 1946; as prediction-powered inference Angelopoulos et al., Science 2023). A good guess, and
-audits where the guess is unsure, only make it narrower (Zrnic and Candes, PNAS 2024).
+audits where the guess is unsure, only make it narrower (Zrnic and Candes, PNAS 2024). What somebody has corrected
+already is wrong, and no audit is spent on it; what somebody accepted is audited, but more seldom than what nobody said
+anything of, as far as earlier labels bear that out.
 """
 
-import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,12 @@ from quality.calibration import Calibration
 from quality.intervals import betting_interval
 
 FloatArray = npt.NDArray[np.float64]
+
+#: Of active audits so many are spread evenly.
+LEAST: Final = 0.25
+#: Silent predictions fall into so many strata by confidence, at most, and each should get so many audits.
+_STRATA: Final = 12
+_LEAST_PER_STRATUM: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,62 +44,141 @@ class Audited:
 
 
 @dataclass(frozen=True, slots=True)
-class ActiveDraw:
-    """How likely a prediction is to be audited, by its confidence alone: so it is known of those not drawn too.
+class Guess:
+    """How likely an output is wrong that nobody corrected, from the labels that came before."""
 
-    Kept with the batch, whatever is learnt later. A prediction without confidence is one in doubt.
+    #: By confidence, where users said nothing.
+    silent: Calibration
+    #: Where users accepted it; None where that is not known apart.
+    accepted: float | None
+
+    def chance_wrong(self, confidences: npt.ArrayLike, accepted: npt.ArrayLike) -> FloatArray:
+        """Return P(wrong) for each; NaN stands for no confidence."""
+        x = np.asarray(confidences, dtype=np.float64)
+        chance = self.silent.chance_wrong(np.where(np.isnan(x), 0.5, x))
+        if self.accepted is not None:
+            chance = np.where(np.asarray(accepted, dtype=bool), self.accepted, chance)
+        return chance
+
+
+@dataclass(frozen=True, slots=True)
+class AuditDraw:
+    """How audits are drawn from predictions that nobody has corrected: of each stratum so many, all alike.
+
+    A stratum is one or more cells: confidences between two edges, no confidence, and what users accepted. So the
+    probability of a prediction is `drawn / sizes` of its stratum, exactly, and is known of those not drawn too. Kept
+    with the batch, whatever is learnt later.
     """
 
-    #: The chance of being wrong at some confidences, as it was believed when the audits were drawn.
-    confidences: tuple[float, ...]
-    chances: tuple[float, ...]
-    share: float
-    least: float
-    #: The mean spread of the predictions that were drawn from.
-    mean_spread: float
+    #: A cell begins at each of these confidences.
+    edges: tuple[float, ...]
+    #: The stratum of each cell: by confidence from the lowest, then no confidence, then accepted.
+    strata: tuple[int, ...]
+    sizes: tuple[int, ...]
+    drawn: tuple[int, ...]
 
-    def probabilities(self, confidences: npt.ArrayLike) -> FloatArray:
-        """Return the probability of each confidence; NaN stands for none."""
-        spread = _spread(self.confidences, self.chances, confidences)
-        relative = spread / self.mean_spread if self.mean_spread > 0 else np.ones(len(spread))
-        probabilities: FloatArray = np.minimum(self.share * (self.least + (1 - self.least) * relative), 1.0)
+    @property
+    def n_drawn(self) -> int:
+        """How many audits are drawn in all."""
+        return sum(self.drawn)
+
+    def places(self, confidences: npt.ArrayLike, accepted: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return the stratum of each prediction; NaN stands for no confidence."""
+        cells = _cells(self.edges, confidences, accepted)
+        places: npt.NDArray[np.int64] = np.array(self.strata, dtype=np.int64)[cells]
+        return places
+
+    def probabilities(self, confidences: npt.ArrayLike, accepted: npt.ArrayLike) -> FloatArray:
+        """Return how likely each prediction is to be audited."""
+        of_strata = np.array(self.drawn, dtype=np.float64) / np.array(self.sizes, dtype=np.float64)
+        probabilities: FloatArray = of_strata[self.places(confidences, accepted)]
         return probabilities
 
+    def draw(
+        self, confidences: npt.ArrayLike, accepted: npt.ArrayLike, rng: np.random.Generator
+    ) -> npt.NDArray[np.int64]:
+        """Return the places of the audits among the predictions that were planned for."""
+        strata = self.places(confidences, accepted)
+        drawn = [
+            rng.choice(np.flatnonzero(strata == stratum), size=n, replace=False)
+            for stratum, n in enumerate(self.drawn)
+        ]
+        return np.sort(np.concatenate(drawn)) if drawn else np.zeros(0, dtype=np.int64)
 
-def plan_draw(
-    confidences: npt.ArrayLike, share: float, calibration: Calibration | None = None, *, least: float = 0.5
-) -> ActiveDraw:
-    """Return how to audit a share of predictions of these confidences, more of those in doubt.
 
-    `least` of the audits are spread evenly, so that no probability falls below `least` x `share`. Where nothing was
-    calibrated yet, confidence is taken at its word: that costs precision at most, since any known probabilities do.
+def plan_uniform(n: int, wanted: int) -> AuditDraw:
+    """Return how to draw `wanted` of `n` predictions, all alike."""
+    if not 0 <= wanted <= n:
+        raise ValueError("a draw needs 0 <= wanted <= n")
+    return AuditDraw((), (0, 0, 0), (max(n, 1),), (wanted,))
+
+
+def plan_active(
+    confidences: npt.ArrayLike,
+    accepted: npt.ArrayLike,
+    wanted: int,
+    guess: Guess | None = None,
+    *,
+    least: float = LEAST,
+) -> AuditDraw:
+    """Return how to draw `wanted` of these predictions, more of those in doubt.
+
+    `least` of the audits are spread evenly, the rest by the standard deviation of being wrong (Neyman, Journal of the
+    Royal Statistical Society 1934), and one at least goes to each stratum. Where nothing was learnt yet, confidence is
+    taken at its word: that costs precision at most, since any known probabilities do. Few audits are drawn uniformly.
     """
-    if not (0 < share <= 1 and 0 < least <= 1):
-        raise ValueError("shares are above 0 and at most 1")
-    at, chances = (
-        ((0.0, 1.0), (1.0, 0.0)) if calibration is None else (calibration.confidences, calibration.chances)
+    x, accepted = np.asarray(confidences, dtype=np.float64), np.asarray(accepted, dtype=bool)
+    if not 0 < least <= 1:
+        raise ValueError("the least share is above 0 and at most 1")
+    n_steps = min(_STRATA, wanted // _LEAST_PER_STRATUM - 2)
+    if n_steps < 1:
+        return plan_uniform(len(x), wanted)
+    chance = np.where(np.isnan(x), 0.5, 1 - x) if guess is None else guess.chance_wrong(x, accepted)
+    spread = np.sqrt(chance * (1 - chance))
+    edges = _edges(x, spread, ~accepted & ~np.isnan(x), n_steps)
+    cells, n_cells = _cells(edges, x, accepted), len(edges) + 3
+    sizes = np.bincount(cells, minlength=n_cells)
+    (kept,) = np.nonzero(sizes)
+    # Nothing is in the other cells; whatever may turn up there is taken for one of the first stratum.
+    strata = np.zeros(n_cells, dtype=np.int64)
+    strata[kept] = np.arange(len(kept))
+    spreads = np.bincount(cells, weights=spread, minlength=n_cells)[kept]
+    doubt = spreads / spreads.sum() if spreads.sum() > 0 else sizes[kept] / len(x)
+    drawn = _round(wanted * (least * sizes[kept] / len(x) + (1 - least) * doubt), sizes[kept], wanted)
+    return AuditDraw(
+        edges, tuple(strata.tolist()), tuple(sizes[kept].tolist()), tuple(int(each) for each in drawn)
     )
-    spread = _spread(at, chances, confidences)
-    return ActiveDraw(at, chances, share, least, float(spread.mean()) if len(spread) else 0.0)
 
 
-def _spread(at: tuple[float, ...], chances: tuple[float, ...], confidences: npt.ArrayLike) -> FloatArray:
-    """The standard deviation of being wrong, at each confidence: where it is largest an audit tells most."""
+def _edges(x: FloatArray, spread: FloatArray, of: npt.NDArray[np.bool_], n_steps: int) -> tuple[float, ...]:
+    """Confidences that cut those `of` which it is into steps of about the same sum of spreads."""
+    order = np.argsort(x[of], kind="stable")
+    sums = np.cumsum(spread[of][order])
+    if not len(sums) or sums[-1] <= 0:
+        return ()
+    at = np.searchsorted(sums, sums[-1] * np.arange(1, n_steps) / n_steps)
+    cut = np.unique(x[of][order][np.minimum(at, len(sums) - 1)])
+    return tuple(cut[cut > x[of].min()].tolist())
+
+
+def _cells(
+    edges: tuple[float, ...], confidences: npt.ArrayLike, accepted: npt.ArrayLike
+) -> npt.NDArray[np.int64]:
     x = np.asarray(confidences, dtype=np.float64)
-    chance = np.where(np.isnan(x), 0.5, np.interp(x, at, chances))
-    spread: FloatArray = np.sqrt(chance * (1 - chance))
-    return spread
+    cells = np.searchsorted(np.array(edges), x, side="right")
+    cells = np.where(np.isnan(x), len(edges) + 1, cells)
+    return np.where(np.asarray(accepted, dtype=bool), len(edges) + 2, cells).astype(np.int64)
 
 
-def draw_systematically(probabilities: npt.ArrayLike, start: float) -> npt.NDArray[np.int64]:
-    """Return the places that are drawn, in an order that the caller has shuffled, by a start uniform in 0..1.
-
-    Each place is drawn with exactly its probability, and as many in all as the probabilities add up to, give or take
-    one (Madow, Annals of Mathematical Statistics 1949).
-    """
-    ends = np.cumsum(np.asarray(probabilities, dtype=np.float64))
-    passed = np.floor(ends - start).astype(np.int64)
-    return np.flatnonzero(np.diff(passed, prepend=math.floor(-start)) > 0)
+def _round(shares: FloatArray, sizes: npt.NDArray[np.int64], wanted: int) -> npt.NDArray[np.int64]:
+    """Whole numbers near `shares` that add up to `wanted`: at least one, and at most `sizes`, of each."""
+    drawn = np.clip(np.floor(shares).astype(np.int64), 1, sizes)
+    while (missing := wanted - int(drawn.sum())) != 0:
+        may = drawn < sizes if missing > 0 else drawn > 1
+        # The one that is farthest from its share.
+        away = np.where(may, (shares - drawn) * np.sign(missing), -np.inf)
+        drawn[int(np.argmax(away))] += int(np.sign(missing))
+    return drawn
 
 
 def scores(

@@ -16,7 +16,6 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta
 
 from errata.errors import Malformed
 from errata.settings import Detector
@@ -30,7 +29,7 @@ from quality.evidence import (
     log_mean,
     log_ratios,
 )
-from quality.intervals import rate_intervals
+from quality.intervals import rate_intervals, upper_bound
 from quality.season import HOURS, LEAST_US, hour_of_week, learn_season
 from quality.windows import ALL
 
@@ -355,13 +354,13 @@ class _Rows:
         n, k = int(rows["reference_n"][place]), int(rows["reference_k"][place])
         n_sessions = int(rows["reference_sessions"][place])
         if not detector.by_session or n_sessions < 2:
-            return _upper_bound(n, k, confidence) * (1 + detector.tolerance)
+            return upper_bound(n, k, confidence) * (1 + detector.tolerance)
         mean = float(rows["reference_means"][place]) / n_sessions
         variance = float(self._session_variance(np.array([place]), np.array([mean]))[0])
         if not 0 < mean < 1 or variance <= 0:
-            return _upper_bound(n_sessions, round(mean * n_sessions), confidence) * (1 + detector.tolerance)
+            return upper_bound(n_sessions, round(mean * n_sessions), confidence) * (1 + detector.tolerance)
         worth = min(max(n_sessions * mean * (1 - mean) / variance, 1.0), float(n))
-        return _upper_bound(worth, mean * worth, confidence) * (1 + detector.tolerance)
+        return upper_bound(worth, mean * worth, confidence) * (1 + detector.tolerance)
 
     def _session_variance(self, at: IntArray, rate: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The variance of the means of sessions: as the reference had it, or as large as a `rate` allows."""
@@ -533,8 +532,3 @@ def _emptied(value: Any, none: float | None) -> Any:
     if isinstance(value, list):
         return tuple(_emptied(each, none) for each in value)
     return None if none is not None and (value == none or value != value) else value
-
-
-def _upper_bound(n: float, k: float, confidence: float) -> float:
-    """Return the one-sided bound of Clopper and Pearson (Biometrika 1934), exact for a fixed whole n."""
-    return 1.0 if k == n else float(beta.ppf(confidence, k + 1, n - k))

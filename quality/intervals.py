@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betaln, expit
-from scipy.stats import binom
+from scipy.stats import beta, binom
 
 #: Prior of the mixture over rates (Jeffreys), which makes the width near the best at every rate.
 _PRIOR = 0.5
@@ -127,6 +127,14 @@ def betting_interval(values: npt.ArrayLike, alpha: float = 0.05) -> tuple[float,
     if not len(kept):
         return mean, mean
     return min(float(kept[0]) / _CANDIDATES, mean), max(float(kept[-1] + 2) / _CANDIDATES, mean)
+
+
+def upper_bound(n: float, k: float, confidence: float) -> float:
+    """Return the one-sided bound of a rate that was looked at once, exact for a fixed whole n.
+
+    Clopper and Pearson, Biometrika 1934.
+    """
+    return 1.0 if k >= n else float(beta.ppf(confidence, k + 1, n - k))
 
 
 def accepted_counts(n: int, p: float, alpha: float = 0.05) -> tuple[int, int]:

@@ -17,6 +17,18 @@ from quality.windows import ALL
 
 
 @dataclass(frozen=True, slots=True)
+class HorizonStanding:
+    """Where the detector of one horizon stands; it says the same in a sentence."""
+
+    detector: str
+    stage: Stage
+    evidence_share: float
+    #: The rate that is allowed; None while it is learnt.
+    ceiling: float | None
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A slice: `k` of `n` predictions corrected and the interval of the rate; what its detector says, in a sentence."""
 
@@ -33,6 +45,8 @@ class Standing:
     said: str
     #: Of several detectors that which is nearest to an alarm: the name of its horizon; None where none watches.
     detector: str | None
+    #: Every detector of the slice, the shortest horizon first.
+    horizons: tuple[HorizonStanding, ...]
 
 
 def stand(
@@ -54,7 +68,7 @@ def stand(
         np.array([counts[name][1] for name in names], dtype=np.int64),
     )
     found = [
-        _stand_one(name, *counts[name], bounds, name in worse, _nearest(states, name), detector)
+        _stand_one(name, *counts[name], bounds, name in worse, states, detector)
         for name, bounds in zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True)
     ]
     found.sort(
@@ -67,7 +81,7 @@ def stand(
         )
     )
     n, k = counts.get(ALL, (0, 0))
-    whole = [_stand_one(ALL, n, k, rate_interval(n, k), False, _nearest(states, ALL), detector)] if n else []
+    whole = [_stand_one(ALL, n, k, rate_interval(n, k), False, states, detector)] if n else []
     return [*whole, *found]
 
 
@@ -106,13 +120,26 @@ def _stand_one(
     k: int,
     bounds: tuple[float, float],
     is_worse: bool,
-    nearest: tuple[int, DetectorState] | None,
+    states: Mapping[int, Mapping[str, DetectorState]],
     detector: Detector,
 ) -> Standing:
-    horizon_us, state = nearest or (None, None)
-    said = describe_detector(state, detector)
-    if horizon_us is not None and len(detector.horizons_seconds) > 1:
-        said = f"By corrections within {say_horizon(horizon_us)}: {said[0].lower()}{said[1:]}"
+    horizons = tuple(
+        HorizonStanding(
+            detector=name_horizon(horizon_us),
+            stage=by_slice[name].stage,
+            evidence_share=_share(by_slice[name]),
+            ceiling=by_slice[name].ceiling,
+            said=_say_by_horizon(horizon_us, by_slice[name], detector),
+        )
+        for horizon_us, by_slice in sorted(states.items())
+        if name in by_slice
+    )
+    # The shortest of those that are as near to an alarm.
+    nearest = max(
+        horizons,
+        key=lambda each: (STAGES.index(each.stage), each.evidence_share, each.ceiling is not None),
+        default=None,
+    )
     return Standing(
         slice=name,
         n=n,
@@ -120,23 +147,19 @@ def _stand_one(
         low=bounds[0],
         high=bounds[1],
         is_worse=is_worse,
-        stage=state.stage if state else "calm",
-        evidence_share=_share(state) if state else 0.0,
-        said=said,
-        detector=name_horizon(horizon_us) if horizon_us is not None else None,
+        stage=nearest.stage if nearest else "calm",
+        evidence_share=nearest.evidence_share if nearest else 0.0,
+        said=nearest.said if nearest else describe_detector(None, detector),
+        detector=nearest.detector if nearest else None,
+        horizons=horizons,
     )
 
 
-def _nearest(
-    states: Mapping[int, Mapping[str, DetectorState]], name: str
-) -> tuple[int, DetectorState] | None:
-    """The detector of a slice that is nearest to an alarm, with its horizon; the shortest of those as near."""
-    watching = [(horizon_us, by_slice[name]) for horizon_us, by_slice in states.items() if name in by_slice]
-    return max(
-        watching,
-        key=lambda each: (STAGES.index(each[1].stage), _share(each[1]), each[1].ceiling is not None),
-        default=None,
-    )
+def _say_by_horizon(horizon_us: int, state: DetectorState, detector: Detector) -> str:
+    said = describe_detector(state, detector)
+    if len(detector.horizons_seconds) == 1:
+        return said
+    return f"By corrections within {say_horizon(horizon_us)}: {said[0].lower()}{said[1:]}"
 
 
 def _share(state: DetectorState) -> float:

@@ -26,6 +26,7 @@ Rule = Literal[
     "subjects",
     "duration",
     "bound",
+    "audits",
 ]
 
 #: The cooldown is doubled at most this often: to 16 days from one.

@@ -1,6 +1,6 @@
 """Data drift: where each watched thing of a version stands, and when it moved or became calm again."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 
 from sqlalchemy import Connection, func, select
@@ -55,3 +55,18 @@ def read_data_shifts(
     if version is not None:
         wanted = wanted.where(s.version == version)
     return [DataShift(**row) for row in c.execute(wanted).mappings()]
+
+
+def list_moved(c: Connection, model: str, version: str, ignored: Collection[str] = ()) -> list[str]:
+    """What is watched of a version and has moved, without being calm again."""
+    s = data_shifts.c
+    of_version = (s.model == model, s.version == version)
+    latest = select(s.watched, func.max(s.time_us).label("time_us")).where(*of_version).group_by(s.watched)
+    last = latest.subquery()
+    rows = c.scalars(
+        select(s.watched)
+        .join(last, (last.c.watched == s.watched) & (last.c.time_us == s.time_us))
+        .where(*of_version, s.stage == "moved")
+        .order_by(s.watched)
+    )
+    return [watched for watched in rows if watched not in ignored]

@@ -1,7 +1,11 @@
-"""The first step of the loop: watch the correction rate of each champion, and decide what an alarm leads to."""
+"""The first step of the loop: watch the correction rate of each champion, and decide what an alarm leads to.
+
+Beside the corrections of volunteers stand the labels of audits, where there are any: they say whether outputs are wrong
+more often, and alarm of what nobody corrects (quality/audited_drift.py).
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final
 
@@ -9,7 +13,17 @@ from errata.identity import NewId
 from errata.settings import Model, Settings
 from errata.topics import DRIFT_NOTICED, RETRAIN, RUN_REQUESTED, SIGNALS
 from errata.wire import format_time
+from quality.audited_drift import (
+    AUDITS,
+    AuditFrame,
+    AuditNotice,
+    AuditState,
+    Judgement,
+    follow_audits,
+    reset_audits_for_version,
+)
 from quality.causes import explain
+from quality.data_standing import call
 from quality.drift import DetectorState, Matured, Notice, follow, reset_for_version
 from quality.evidence import events_per_false_alarm
 from quality.horizons import is_same_drift, name_horizon, name_past, say_horizon, share_level
@@ -25,6 +39,8 @@ from quality.trigger import (
 from quality.windows import DAY_US, HOUR_US, MINUTE_US, WEEK_US
 from storage import outbox
 from storage.alerts import News, raise_alert, resolve_alert
+from storage.audits import judge_by_audits, read_audit_frames
+from storage.data_shifts import list_moved
 from storage.database import Database, Transaction
 from storage.errors import Conflict
 from storage.locks import lock_run_opening
@@ -114,14 +130,17 @@ def begin_states(
 
 
 def alarm_level(model: Model, events_per_week: float | None, slices: Sequence[str]) -> float:
-    """How many events of a slice lead to one false alarm of each horizon; `events_per_week` None if not known yet."""
+    """How many events of a slice lead to one false alarm of each horizon; `events_per_week` None if not known yet.
+
+    The detector of audits has the same share of what is allowed as a horizon.
+    """
     allowed = model.detector.false_alarms_per_week
-    n_horizons = len(model.detector.horizons_seconds)
+    n_detectors = len(model.detector.horizons_seconds) + 1
     if allowed is None or events_per_week is None:
-        return share_level(model.detector.events_per_false_alarm, n_horizons)
+        return share_level(model.detector.events_per_false_alarm, n_detectors)
     # Slices of a tag share out the events of the whole; each tag counts them once more.
     tags = {name.partition("=")[0] for name in slices}
-    return share_level(events_per_false_alarm(events_per_week, allowed, len(tags)), n_horizons)
+    return share_level(events_per_false_alarm(events_per_week, allowed, len(tags)), n_detectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +156,7 @@ class Alarm:
 def why_no_run(
     model: Model,
     alarm: Alarm,
-    n_subjects: int,
+    count_subjects: Callable[[int], int],
     until_us: int,
     runs: Sequence[Run],
     now_us: int,
@@ -149,22 +168,26 @@ def why_no_run(
 
     `whole` is the detector of all predictions, where the alarm is of a slice: while it is not calm, it decides.
     `others` are the detectors of the whole and of the same slice at other horizons: one of them that has opened a run
-    for this drift has decided.
+    for this drift has decided. `count_subjects` tells how many have predictions since a time; it is asked only where
+    nothing else speaks against a run, since that means reading the predictions.
     """
     change = alarm.state.change
     suppressed = _told_elsewhere(others, change.since_us if change else None, until_us)
     suppressed = suppressed or why_not_now(past_runs(runs), model.trigger, now_us)
     if suppressed is None and whole is not None and whole.stage != "calm":
         suppressed = Suppression("whole", f"All predictions are {whole.stage} of too, and decide for it.")
+    if suppressed is not None:
+        return suppressed
+    since_us = change.since_us if change else None
     evidence = Evidence(
         n=change.n if change else 0,
         k=change.k if change else 0,
-        n_subjects=n_subjects,
-        since_us=until_us if change is None or change.since_us is None else change.since_us,
+        n_subjects=0 if since_us is None else count_subjects(since_us),
+        since_us=until_us if since_us is None else since_us,
         until_us=until_us,
         allowed=change.allowed if change else alarm.state.ceiling or 0.0,
     )
-    return suppressed or why_not_enough(evidence, model.trigger)
+    return why_not_enough(evidence, model.trigger)
 
 
 def decide(
@@ -229,12 +252,17 @@ def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: New
         release = releases[0]
         stored = read_detector_states(c, name, release.version)
         earlier = next((each.version for each in releases if each.version != release.version), None)
+        moved = list_moved(c, name, release.version, model.data_drift.ignored)
         horizons = [
             # What has no level is watched at the shortest horizon: a warning is for being early.
-            _follow_horizon(c, release, earlier, model, horizon_us, stored, now_us, with_past=place == 0)
+            _follow_horizon(
+                c, release, earlier, model, horizon_us, stored, now_us, with_past=place == 0, moved=moved
+            )
             for place, horizon_us in enumerate(model.detector.horizons_us)
         ]
-    if not any(horizon.seen for horizon in horizons):
+        since_us = min(each.time_us for each in releases if each.version == release.version)
+        audits = _follow_audits(c, release, earlier, model, stored, horizons[0].level, since_us)
+    if not audits.frames and not any(horizon.seen for horizon in horizons):
         return []
     with db.write() as c:
         lock_run_opening(c)
@@ -244,8 +272,9 @@ def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: New
         if not is_still_champion(c, release):
             # Its alerts have ended with the release of the next.
             return []
-        deciding = _Deciding(c, release, model, horizons, now_us, new_id)
+        deciding = _Deciding(c, release, model, horizons, audits, now_us, new_id)
         deciding.tell_notices()
+        deciding.tell_audits()
         deciding.tell_rises()
         deciding.look_again()
         deciding.keep_schedule()
@@ -255,6 +284,7 @@ def _watch_model(db: Database, name: str, model: Model, now_us: int, new_id: New
             for detector, states in horizon.to_store().items():
                 forget_detector_states(c, name, release.version, detector, horizon.gone)
                 put_detector_states(c, name, release.version, detector, states, now_us)
+        put_detector_states(c, name, release.version, AUDITS, audits.to_store(), now_us)
     return deciding.signals
 
 
@@ -276,6 +306,9 @@ class _Horizon:
     #: Those of the detectors that know no level, and what rose in this round.
     past: dict[str, PastState]
     rises: list[Rise]
+    #: The share of the evidence that warns, and what has moved that made it less, if anything did.
+    warning_share: float
+    moved: Sequence[str]
 
     @property
     def name(self) -> str:
@@ -310,8 +343,13 @@ def _follow_horizon(
     now_us: int,
     *,
     with_past: bool,
+    moved: Sequence[str],
 ) -> _Horizon:
-    """Bring the detectors of one horizon up to date with the predictions that are now as old."""
+    """Bring the detectors of one horizon up to date with the predictions that are now as old.
+
+    While something that is watched of the version has `moved` a warning takes less evidence. An alarm does not: what is
+    allowed of false ones would be used up by data drift that does no harm.
+    """
     name = name_horizon(horizon_us)
     mine = stored.get(name, {})
     before: Mapping[str, StoredState] = {}
@@ -343,9 +381,10 @@ def _follow_horizon(
     kept = {slice_name: each for slice_name, each in mine.items() if slice_name not in gone}
     begun = begin_states(kept, before, steps, model.detector.slices)
     level = alarm_level(model, _measure_traffic(c, release.model, model, steps), list(begun))
-    states, notices = follow(
-        begun, steps, model.detector, level=level, warning_share=model.trigger.warning_share
-    )
+    warning_share = model.trigger.warning_share
+    if moved:
+        warning_share = min(model.trigger.drift_warning_share, warning_share)
+    states, notices = follow(begun, steps, model.detector, level=level, warning_share=warning_share)
     past: dict[str, PastState] = {}
     rises: list[Rise] = []
     if with_past:
@@ -355,7 +394,55 @@ def _follow_horizon(
             for slice_name in states
         }
         past, rises = follow_past(past, steps, level=level, salt=name_past(horizon_us))
-    return _Horizon(horizon_us, level, matured_us, states, notices, seen, mine, gone, past, rises)
+    return _Horizon(
+        horizon_us, level, matured_us, states, notices, seen, mine, gone, past, rises, warning_share, moved
+    )
+
+
+@dataclass
+class _Audits:
+    """The detector of audits after a round: its state, and what changed in it."""
+
+    level: float
+    state: AuditState
+    notices: list[AuditNotice]
+    #: The batches that were accepted since the round before.
+    frames: list[AuditFrame]
+    stored: StoredState | None
+
+    def to_store(self) -> dict[str, StoredState]:
+        """The state, where this round has changed it."""
+        text = self.state.to_json()
+        if not self.frames and (self.stored is None or text == self.stored.state):
+            return {}
+        return {ALL: StoredState(text, self.state.covered_us)}
+
+
+def _follow_audits(
+    c: Transaction,
+    release: Release,
+    earlier: str | None,
+    model: Model,
+    stored: Mapping[str, Mapping[str, StoredState]],
+    level: float,
+    since_us: int,
+) -> _Audits:
+    """Bring the detector of audits up to date with the batches that were accepted since the round before."""
+    mine = stored.get(AUDITS, {}).get(ALL)
+    if mine is not None:
+        state = AuditState.from_json(mine.state)
+    else:
+        before = None
+        if earlier is not None:
+            before = read_detector_states(c, release.model, earlier).get(AUDITS, {}).get(ALL)
+        state = (
+            AuditState() if before is None else reset_audits_for_version(AuditState.from_json(before.state))
+        )
+    frames = read_audit_frames(
+        c, model=release.model, version=release.version, task=model.task, after=state, since_us=since_us
+    )
+    state, notices = follow_audits(state, frames, model.detector, level=level)
+    return _Audits(level, state, notices, [frame for frame, _ in frames], mine)
 
 
 @dataclass
@@ -366,6 +453,7 @@ class _Deciding:
     release: Release
     model: Model
     horizons: list[_Horizon]
+    audits: _Audits
     now_us: int
     new_id: NewId
 
@@ -390,8 +478,11 @@ class _Deciding:
             level=math.log(horizon.level),
         )
         if notice.stage == "warned":
-            share = self.model.trigger.warning_share
-            why = f"{signal.reason} This is a warning: {share:.0%} of the evidence that alarms is reached."
+            share = f"{100 * horizon.warning_share:g} %"
+            why = f"{signal.reason} This is a warning: {share} of the evidence that alarms is reached."
+            if horizon.moved:
+                what = ", ".join(call(watched) for watched in horizon.moved)
+                why += f" It comes early because what the version is given or answers has moved ({what})."
             signal = replace(signal, decision="warned", reason=why)
         else:
             state = notice.state
@@ -433,8 +524,28 @@ class _Deciding:
             ),
         )
 
+    def tell_audits(self) -> None:
+        """Decide about an alarm of audits; note its end."""
+        for notice in self.audits.notices:
+            if notice.stage == "alarmed":
+                self._decide_by_audits(notice.state)
+                continue
+            state = notice.state
+            signal = replace(
+                self._describe_audits(state),
+                decision="calmed",
+                log_evidence=max(notice.log_evidence, 0.0),
+                reason=(
+                    f"By audits all predictions are calm again: the share of wrong outputs is surely below the "
+                    f"{state.ceiling or 0.0:.1%} allowed."
+                ),
+            )
+            self._put(signal)
+
     def look_again(self) -> None:
         """Decide anew about alarms that go on, if what spoke against a run may speak no longer."""
+        if self.audits.state.stage == "alarmed":
+            self._decide_by_audits(self.audits.state)
         for horizon in self.horizons:
             if not horizon.seen:
                 continue
@@ -464,24 +575,25 @@ class _Deciding:
         if told == "drift" and any(run.decided_us is None for run in runs):
             # The run that this alarm has opened is on its way.
             return
-        change_us = state.change.since_us if state.change else None
-        n_subjects = (
-            0
-            if change_us is None
-            else count_subjects(
+        if told == "audits" and not self.audits.frames:
+            # What audits say has not changed, and reading it again takes long.
+            return
+
+        def count_since(since_us: int) -> int:
+            return count_subjects(
                 self.c,
                 model=self.release.model,
                 version=self.release.version,
                 slice=slice_name,
-                since_us=change_us,
+                since_us=since_us,
                 until_us=horizon.matured_us,
             )
-        )
+
         alarm = Alarm(slice_name, state, horizon.level, horizon.horizon_us)
         suppressed = why_no_run(
             self.model,
             alarm,
-            n_subjects,
+            count_since,
             horizon.matured_us,
             runs,
             self.now_us,
@@ -496,7 +608,15 @@ class _Deciding:
         if suppressed is not None and suppressed.rule == told:
             # What speaks against a run is told once.
             return
-        cause = self._explain(alarm, horizon.matured_us)
+        causes = [self._explain(alarm, horizon.matured_us)]
+        judged = self._judge(alarm)
+        if judged is not None:
+            causes.append(judged.sentence)
+            if suppressed is None and judged.verdict == "disagree":
+                suppressed = Suppression("audits", "Corrections alone open no run.")
+                if told == suppressed.rule:
+                    return
+        cause = " ".join(filter(None, causes))
         signal, run = decide(self.release, alarm, cause, suppressed, self.now_us, self.new_id)
         horizon.states[slice_name] = replace(
             current, told=signal.rule, opened=current.opened or run is not None
@@ -505,6 +625,72 @@ class _Deciding:
             self._open(run, signal)
         else:
             self._put(signal)
+
+    def _judge(self, alarm: Alarm) -> Judgement | None:
+        """What audits say of an alarm about all predictions; None where no change is known."""
+        since_us = alarm.state.change.since_us if alarm.state.change else None
+        if since_us is None or alarm.slice != ALL:
+            return None
+        return judge_by_audits(
+            self.c,
+            model=self.release.model,
+            version=self.release.version,
+            task=self.model.task,
+            detector=self.model.detector,
+            state=self.audits.state,
+            since_us=since_us,
+        )
+
+    def _decide_by_audits(self, state: AuditState) -> None:
+        """Decide about an alarm of audits: it needs no floor of corrections, since it is drawn from everybody."""
+        runs = list_runs(self.c, model=self.release.model)
+        current = self.audits.state
+        told = current.told if current.stage == "alarmed" else ""
+        if told == "drift" and any(run.decided_us is None for run in runs):
+            return
+        whole = [(horizon.horizon_us, horizon.states[ALL]) for horizon in self.horizons]
+        suppressed = _told_elsewhere(whole, state.gain_since_us, state.covered_us)
+        suppressed = suppressed or why_not_now(past_runs(runs), self.model.trigger, self.now_us)
+        if suppressed is not None and suppressed.rule == told:
+            return
+        risen = any(each.stage != "calm" for _, each in whole)
+        beside = (
+            "Corrections have risen too." if risen else "Corrections have not risen: users do not tell of it."
+        )
+        signal = replace(
+            self._describe_audits(state),
+            log_evidence=state.alarm_log_evidence or 0.0,
+            level=math.log(self.audits.level),
+        )
+        reason = f"{signal.reason} {beside}"
+        run = None
+        if suppressed is not None:
+            signal = replace(signal, reason=f"{reason} {suppressed.reason}", rule=suppressed.rule)
+        else:
+            run = _new_run(self.release, reason, signal.id, self.now_us, self.new_id)
+            signal = replace(signal, decision="opened", reason=reason, run_id=run.id)
+        self.audits.state = replace(current, told=signal.rule, opened=current.opened or run is not None)
+        if run is not None:
+            self._open(run, signal)
+        else:
+            self._put(signal)
+
+    def _describe_audits(self, state: AuditState) -> Signal:
+        """A signal of what audits have found."""
+        since = f" since {format_time(state.gain_since_us)}" if state.gain_since_us is not None else ""
+        return replace(
+            _occasion(self.release, self.now_us, self.new_id(self.now_us)),
+            change_us=state.gain_since_us,
+            n_events=state.gain_n,
+            n_corrections=state.gain_corrected,
+            ceiling=state.ceiling or 0.0,
+            detector=AUDITS,
+            reason=(
+                f"{state.gain_wrong} of {state.gain_labels} audits of what nobody corrected{since} found an error, and "
+                f"{state.gain_corrected} of {state.gain_n} predictions were corrected, where up to "
+                f"{state.ceiling or 0.0:.1%} wrong outputs would be no drift."
+            ),
+        )
 
     def _explain(self, alarm: Alarm, until_us: int) -> str:
         """Whether the model got worse or the inputs got harder, as a sentence; empty where no change is known."""
@@ -547,8 +733,9 @@ class _Deciding:
         return _describe(self.release, slice_name, state, horizon.horizon_us, self.now_us, id_)
 
     def _is_alarmed_elsewhere(self, signal: Signal) -> bool:
-        """Whether another horizon still has an alarm about the slice of a signal."""
-        return any(
+        """Whether another horizon, or the detector of audits, still has an alarm about the slice of a signal."""
+        by_audits = signal.slice == ALL and self.audits.state.stage == "alarmed"
+        return by_audits or any(
             horizon.name != signal.detector
             and signal.slice in horizon.states
             and horizon.states[signal.slice].stage == "alarmed"

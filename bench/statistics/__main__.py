@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from bench.statistics import data_drifting, detecting, estimating
+from bench.statistics import auditing, data_drifting, detecting, estimating
 from bench.statistics.real_data import run_real
 from bench.statistics.report import write_report
 
@@ -37,6 +37,7 @@ def main() -> None:
         "fresh": lambda: estimating.run_fresh(seed, scaled(5e6, 100_000)),
         "late_labels": lambda: estimating.run_late_labels(seed, scaled(400)),
         "audits": lambda: estimating.run_audits(seed, scaled(1000)),
+        "audit_drift": lambda: auditing.run_audit_drift(seed, scaled(40e6, 100_000), scaled(400)),
         "residuals": lambda: estimating.run_residuals(seed, scaled(40, 4)),
         "costs": lambda: estimating.run_costs(seed),
         "baselines": lambda: _run_baselines(seed, scaled(2e6, 50_000), scaled(60, 4)),

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quality.audit import estimate, plan_draw
-from quality.calibration import calibrate, estimate_wrong
+from quality.audit import Guess, estimate, plan_active
+from quality.calibration import calibrate, calibrate_smoothly, estimate_wrong
 from quality.evidence import add_counts, no_evidence, restart
 from quality.intervals import mean_interval, rate_interval
 from quality.outcomes import FeedbackFact
@@ -89,7 +89,7 @@ def _forecasts(rows: list[dict[str, str]], seed: int) -> dict[str, Any]:
 
 
 def _digits(rows: list[dict[str, str]], seed: int) -> dict[str, Any]:
-    """The error rate of the model, of which users would tell a part, by audits of 5 % of the silent predictions."""
+    """The error rate of the model, of which users would tell a part, by audits of 5 %."""
     confidence = np.array([float(row["pred_prob"]) for row in rows])
     wrong = np.array([row["pred_label"] != row["given_label"] for row in rows])
     rng = np.random.default_rng([seed, 2])
@@ -97,13 +97,24 @@ def _digits(rows: list[dict[str, str]], seed: int) -> dict[str, Any]:
     n_worlds = 200
     for _ in range(n_worlds):
         answered = rng.random(len(rows)) < np.where(wrong, 0.35, 0.06)
+        corrected, accepted = answered & wrong, answered & ~wrong
         # The guess comes from other predictions: here from a random half, labelled before.
-        known = rng.random(len(rows)) < 0.5
-        calibration = calibrate(confidence[known], wrong[known])
-        guess = calibration.chance_wrong(confidence)
-        probability = plan_draw(confidence, 0.05, calibration).probabilities(confidence)
-        audited = ~answered & (rng.random(len(rows)) < probability)
-        found = estimate(wrong, answered, audited, probability, guess)
+        known = ~corrected & (rng.random(len(rows)) < 0.5)
+        silent = known & ~accepted
+        guess = Guess(
+            calibrate_smoothly(confidence[silent], wrong[silent]), 0.5 / ((known & accepted).sum() + 1)
+        )
+        (asked,) = np.nonzero(~corrected)
+        draw = plan_active(confidence[asked], accepted[asked], round(0.05 * len(rows)), guess)
+        audited = np.zeros(len(rows), dtype=bool)
+        audited[asked[draw.draw(confidence[asked], accepted[asked], rng)]] = True
+        found = estimate(
+            wrong,
+            corrected,
+            audited,
+            draw.probabilities(confidence, accepted),
+            guess.chance_wrong(confidence, accepted),
+        )
         assert found.rate is not None
         errors.append(found.rate - float(wrong.mean()))
         held += found.low <= wrong.mean() <= found.high

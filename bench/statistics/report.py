@@ -41,6 +41,7 @@ def render(found: Found) -> str:
             _intervals(found["intervals"]),
             _fresh(found["fresh"], found["late_labels"]),
             _audits(found["audits"]),
+            _audit_drift(found["audit_drift"]),
             _residuals(found["residuals"]),
             _costs(found["costs"]),
             _real(found["real"]),
@@ -55,8 +56,8 @@ Written by `make bench-statistics` (bench/statistics/), seed {found["seed"]}, sc
 so its truth is known, unless it is called real. One setting for all base rates: one false alarm is allowed in a
 million events.
 
-Workers run the e-SR with a level at each horizon and slice, which share what is allowed: with four horizons each alarms at
-four times the level here. Without a level it only warns; session means are a setting; and an alarm names
+Workers run the e-SR with a level at each horizon and slice, which share what is allowed with the detector of audits: with
+four horizons each alarms at five times the level here. Without a level it only warns; session means are a setting; and an alarm names
 a worse model or harder inputs by a test of its own ([operations.md](operations.md#when-the-rate-of-corrections-drifts)).
 """  # noqa: E501
 
@@ -175,7 +176,7 @@ def _audits(audits: Found) -> str:
         [
             "audits are drawn",
             "one is worth labels",
-            "one of a silent output",
+            "as simulated",
             "interval missed",
             "interval's width, points",
         ],
@@ -183,7 +184,7 @@ def _audits(audits: Found) -> str:
             [
                 way,
                 each["effective_labels"],
-                each["effective_silent"],
+                each["effective_labels_simulated"],
                 f"{each['interval_missed']:.1%}",
                 f"{each['interval_width_points']:.1f}",
             ]
@@ -192,10 +193,41 @@ def _audits(audits: Found) -> str:
     )
     return f"""## The truth behind the volunteers
 
-20,000 predictions, 4.76 % of them wrong; 35 % of the wrong ones and 6 % of the right ones are answered, and 2 % of all
-are audited, corrected ones among them. Bias in percentage points: {biases}.
+20,000 predictions, 4.76 % of them wrong; 35 % of the wrong ones are corrected, 6 % of the right ones are accepted, and
+as many as 2 % of all are audited, of those that nobody corrected; {audits["worlds"]:,} times.
+Bias in percentage points: {biases}.
 
 {table}"""
+
+
+def _audit_drift(audit_drift: Found) -> str:
+    alarms = _table(
+        ["level", "false alarms a million predictions"],
+        ([form, _number(each)] for form, each in audit_drift["false_alarms_per_million"].items()),
+    )
+    delays = _table(
+        ["what happened", "median delay in predictions"],
+        ([name, _delay(each)] for name, each in audit_drift["delays"].items()),
+    )
+    judgements = _table(
+        ["what happened", "agreed", "did not agree", "labels that it took"],
+        (
+            [name, f"{each['agree']:.0%}", f"{each['disagree']:.0%}", f"{each['median_labels']:,.0f}"]
+            for name, each in audit_drift["judgements"].items()
+        ),
+    )
+    return f"""## When audits find more errors
+
+Batches of 100 audits, each drawn from 5,000 predictions (2 %) that nobody corrected; 5 % are wrong, of which 35 % are
+corrected. Learnt is the level from 1,000 labels, in streams of half a million; {audit_drift["null_events"]:,} predictions
+without a change at each level, and {audit_drift["streams"]:,} streams with one (in brackets the share without an alarm in a million).
+
+{alarms}
+{delays}
+What audits say of an alarm of corrections, after up to ten batches since the change; what is usual was learnt from
+1,000 labels.
+
+{judgements}"""  # noqa: E501
 
 
 def _residuals(residuals: Found) -> str:

@@ -17,6 +17,7 @@ from dashboard.wording import (
     percent,
     short_id,
     shorten,
+    with_local_times,
     without_markdown,
 )
 from errata.settings import Detector, Model, Settings
@@ -334,12 +335,13 @@ def _show_audited(model: str, version: str, since_us: int, settings: Settings) -
     st.subheader("The truth behind the volunteers", anchor=False)
     found = reads.read_audited_error(model, version, since_us)
     frame.show_text(found.sentence)
+    zone, now_us = reads.time_zone(settings), reads.now_us()
+    frame.show_text(with_local_times(reads.read_audit_drift(model, version).said, zone, now_us))
     table = tables.audit_table(found)
     if not table.empty:
         frame.show_table(table)
     if found.audited is None or found.since_us is None or found.until_us is None or found.batch_id is None:
         return
-    zone, now_us = reads.time_zone(settings), reads.now_us()
     flagged = (
         f"; {found.n_flagged:,} could not be labelled and are taken for not drawn" if found.n_flagged else ""
     )

@@ -7,11 +7,13 @@ from errata.command.session import holder_name, now_us
 from errata.settings import Settings
 
 
-def run_composed_worker(settings: Settings) -> int:
-    """Run a worker that stores events, watches, orders batches, sends signals and alerts, and removes the old."""
+def run_composed_worker(settings: Settings, hide: Callable[[str], str]) -> int:
+    """Run a worker that stores events, watches, orders batches, sends signals and alerts, and removes the old.
+
+    `hide` takes secrets out of what a channel of alerts answers.
+    """
     from errata.identity import new_id
-    from errata.redaction import Redaction
-    from labeling.orders import collect
+    from labeling.orders import collect, order_audits
     from storage.database import open_database
     from storage.erasing import erase_missed
     from storage.intake import SWEEP_US, apply, stored_positions, sweep_orphans
@@ -36,9 +38,7 @@ def run_composed_worker(settings: Settings) -> int:
     database = open_database(settings.database.url)
     holder = holder_name()
     sender = OutboxSender(settings.broker)
-    redaction = Redaction()
-    redaction.learn(settings)
-    alert_sender = AlertSender(settings.alerts, send, redaction.hide)
+    alert_sender = AlertSender(settings.alerts, send, hide)
     metrics = Metrics()
     worker = settings.worker
     floods = Floods(
@@ -108,6 +108,7 @@ def run_composed_worker(settings: Settings) -> int:
                 once("watch", second, lambda: watch(database, settings, now_us(), new_id)),
                 once("watch_data", 10 * second, lambda: watch_data(database, settings, now_us(), new_id)),
                 once("collect", second, lambda: collect(database, settings, now_us(), new_id)),
+                once("audits", 10 * second, lambda: order_audits(database, settings, now_us(), new_id)),
                 once("send", second, lambda: sender.send_unsent(database, now_us)),
                 once("pair", 30 * second, lambda: sweep_orphans(database, settings.models, now_us())),
                 once("erase", 30 * second, lambda: erase_missed(database, now_us() - SWEEP_US)),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from quality.data_standing import Watched
     from quality.maturity import AttributionWindow, Delays
     from quality.rates import Number
-    from storage.audits import AuditedError
+    from storage.audits import AuditDrift, AuditedError
     from storage.database import Database
     from storage.maturity import Corrections
     from storage.reliability import FoundReliability
@@ -38,10 +38,14 @@ class Report:
     audits: "dict[tuple[str, str], AuditedError]"
     #: By model: confidence beside outcome.
     reliability: "dict[str, FoundReliability]"
+    #: By model and version, of the champions: whether audits find more errors than is usual.
+    audit_drift: "dict[tuple[str, str], AuditDrift]"
     #: By model and version: of the champions, all that can be watched for data drift.
     watched: "dict[tuple[str, str], list[Watched]]"
     #: By model: from which age on outcomes are final.
     attribution: "dict[str, AttributionWindow]"
+    #: Where each slice of the champions stands, by every horizon.
+    standings: list[dict[str, Any]]
 
     @property
     def fails(self) -> bool:
@@ -53,9 +57,10 @@ def read_report(
     database: "Database", settings: Settings, *, model: str | None, now_us: int, span_us: int
 ) -> Report:
     """Read what is reported of one model, or of all."""
+    from errata.command.slices import read_standings
     from quality.data_standing import stand_all
     from quality.maturity import describe_window
-    from storage.audits import read_audited_error
+    from storage.audits import read_audit_drift, read_audited_error
     from storage.data_shifts import read_data_drift_states
     from storage.maturity import read_corrections, read_delays
     from storage.releases import champion
@@ -70,6 +75,7 @@ def read_report(
     sheets: list[Sheet] = []
     audits: dict[tuple[str, str], AuditedError] = {}
     reliability: dict[str, FoundReliability] = {}
+    audit_drift: dict[tuple[str, str], AuditDrift] = {}
     watched: dict[tuple[str, str], list[Watched]] = {}
     attribution: dict[str, AttributionWindow] = {}
     for name in models:
@@ -96,10 +102,16 @@ def read_report(
             if release is not None:
                 states = read_data_drift_states(connection, name, release.version)
                 watched[name, release.version] = stand_all(states, known.data_drift)
+                audit_drift[name, release.version] = read_audit_drift(
+                    connection, model=name, version=release.version, settings=known
+                )
         corrections |= {(name, version): each for version, each in found.items()}
         rows += _read_rows(database, name, delays, now_us, span_us)
         sheets += _read_sheets(database, name, known, delays, now_us)
-    return Report(rows, corrections, sheets, audits, reliability, watched, attribution)
+    standings = read_standings(database, settings, model=model, now_us=now_us, span_us=span_us)
+    return Report(
+        rows, corrections, sheets, audits, reliability, audit_drift, watched, attribution, standings
+    )
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -115,6 +127,11 @@ def report_json(report: Report) -> dict[str, Any]:
             {"model": model, "version": version, **asdict(found)}
             for (model, version), found in report.audits.items()
         ],
+        "audit_drift": [
+            {"model": model, "version": version, **asdict(found)}
+            for (model, version), found in report.audit_drift.items()
+        ],
+        "slices": report.standings,
         "calibration": [
             {"model": model, "version": version, "slice": name, "since_us": found.since_us, **asdict(each)}
             for model, found in report.reliability.items()
@@ -152,7 +169,7 @@ def print_report(report: Report, settings: Settings) -> None:
     for model, window in report.attribution.items():
         console.print(Text(for_terminal(f"{model}, attribution window: {window.said}")))
     _print_reliability(console, report.reliability)
-    _print_audits(console, report.audits)
+    _print_audits(console, report.audits, report.audit_drift)
     _print_sheets(console, report.sheets, settings)
     _print_watched(console, report.watched)
 
@@ -304,7 +321,11 @@ def _print_reliability(console: "Console", reliability: "dict[str, FoundReliabil
             console.print(Text(for_terminal(said)))
 
 
-def _print_audits(console: "Console", audits: "dict[tuple[str, str], AuditedError]") -> None:
+def _print_audits(
+    console: "Console",
+    audits: "dict[tuple[str, str], AuditedError]",
+    audit_drift: "dict[tuple[str, str], AuditDrift]",
+) -> None:
     from rich.text import Text
 
     for (model, version), found in audits.items():
@@ -314,6 +335,8 @@ def _print_audits(console: "Console", audits: "dict[tuple[str, str], AuditedErro
             console.print(
                 Text(for_terminal(f"{model} {version}, {said}: assumes that the model has not changed."))
             )
+    for (model, version), drift in audit_drift.items():
+        console.print(Text(for_terminal(f"{model} {version}, by audits: {drift.said}")))
 
 
 def _say_number(number: "Number") -> str:

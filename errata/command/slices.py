@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from errata.command.session import for_terminal
-from errata.settings import Settings
+from errata.settings import Model, Settings
 
 if TYPE_CHECKING:
     from storage.database import Database
@@ -34,7 +34,7 @@ def read_standings(
                 for window in sum_windows(connection, model=name, since_us=now_us - span_us, until_us=now_us)
                 if window.version == release.version
             }
-            detector = settings.models[name].detector
+            detector = settings.models.get(name, Model()).detector
             states = read_horizons(connection, name, release.version, detector.horizons_us)
             place = {"model": name, "version": release.version}
             found = stand(counts, states, detector)

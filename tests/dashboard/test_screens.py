@@ -140,7 +140,9 @@ def test_quality_says_that_nothing_was_audited_or_what_the_audits_found(tmp_path
     own = seed(f"sqlite:///{tmp_path / 'own.db'}", now_us)
     (tmp_path / "errata.toml").write_text(REQUIREMENTS)
     show_database(own.url)
-    assert "nothing was audited" in said(open_screen("quality", model=MODEL))
+    before = said(open_screen("quality", model=MODEL))
+    assert "nothing was audited" in before
+    assert "No batch of this version with audits of all predictions was accepted yet." in before
     add_audit(own.url, now_us)
     st.cache_data.clear()
     test = open_screen("quality", model=MODEL)

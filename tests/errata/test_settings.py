@@ -55,6 +55,13 @@ def test_a_model_with_a_dash_is_reached_from_the_environment(tmp_path):
         ('[database]\nurl = "mysql://x"\n', "sqlite:/// or postgresql+psycopg://"),
         ("broker = [", "not valid TOML"),
         ("[models.m.mining]\naudit_share = 0.9\n", "models.m.mining: the shares"),
+        ("[models.m.mining]\naudit_days = -1\n", "models.m.mining.audit_days must be a number of days"),
+        ("[models.m.mining]\naudit_days = nan\n", "models.m.mining.audit_days must be a number of days"),
+        ("[models.m.mining]\naudit_quantity = 0\n", "models.m.mining.audit_quantity must be 1 or more"),
+        ("[models.m.mining]\ndrift_audit_factor = 0.5\n", "models.m.mining.drift_audit_factor must be 1"),
+        ("[models.m.detector]\nreference_audits = 0\n", "models.m.detector.reference_audits must be 1"),
+        ("[models.m.detector]\naudited_ceiling_rate = 1\n", "audited_ceiling_rate must be a share between"),
+        ("[models.m.trigger]\ndrift_warning_share = 0\n", "drift_warning_share must be more than 0"),
         ("[models.m.requirements]\nedit_rate = 5\n", "models.m.requirements.edit_rate is a share"),
         ("[models.m.requirements]\nqps = 0\n", "models.m.requirements.qps must be more than 0"),
         (

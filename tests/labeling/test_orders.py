@@ -17,17 +17,19 @@ from labeling.orders import (
     cost_of,
     deliver,
     draft_batch,
+    order_audits,
     order_batch,
     reject_batch,
 )
 from storage.batches import get_batch, list_batches, read_items
+from storage.data_shifts import put_data_shift
 from storage.database import Database
 from storage.errors import Conflict, NotFound
 from storage.examples import count_examples, read_examples
 from storage.intake import apply
 from storage.outbox import read_unsent
 from storage.predictions import get_prediction
-from storage.records import BatchItem, Label
+from storage.records import BatchItem, DataShift, Label
 from storage.releases import put_release, put_version
 from storage.runs import get_run, open_run, read_steps
 from storage.signals import put_signal
@@ -241,18 +243,25 @@ def test_accepting_makes_examples_on_the_right_side_and_requests_the_run(db: Dat
     with db.read() as c:
         examples = {example.id: example for example in read_examples(c, model=MODEL)}
         run, steps, batch = get_run(c, RUN), read_steps(c, RUN), get_batch(c, batch_id)
-    assert set(examples) == {item.prediction_id for item in items[3:]}
-    for place, item in enumerate(items[3:], start=3):
+    # Audits leave out what was corrected, and would make errors look rarer to those who judge.
+    judging = {item.prediction_id for item in items if role_of(item.group, 30, MODEL) == "evaluation"}
+    made = [
+        (place, item)
+        for place, item in enumerate(items[3:], start=3)
+        if item.part != "audit" or item.prediction_id not in judging
+    ]
+    assert set(examples) == {item.prediction_id for _, item in made} < {item.prediction_id for item in items}
+    for place, item in made:
         example = examples[item.prediction_id]
         number = int(item.prediction_id.replace("-", ""), 16)
         assert (example.label, example.input) == (f"label {place}", f"picture {number}")
         assert (example.group, example.part, example.batch_id) == (f"subject-{number}", item.part, batch_id)
         assert example.role == role_of(item.group, 30, MODEL)
-        assert item.part in ("audit", "evaluation") or example.role == "training"
+        assert (item.part == "evaluation") == (example.role == "evaluation")
     assert (batch.status, batch.reason, run.status) == ("accepted", "1 of 50 is defective.", "requested")
     assert [step.step for step in steps] == ["ordered", "labelled", "requested"]
     assert steps[1].evidence["flags"] == {"bad_data": 3}
-    assert steps[1].evidence["training"] + steps[1].evidence["evaluation"] == len(items) - 3
+    assert steps[1].evidence["training"] + steps[1].evidence["evaluation"] == len(made)
     (request,) = messages(db, "errata.retrain")
     assert request == {"run_id": RUN, "model": MODEL, "type": "errata.run.requested.v1"}
 
@@ -341,3 +350,106 @@ def test_the_cost_is_exact(db: Database) -> None:
         batch = get_batch(c, batch_id)
     assert cost_of(batch) == batch.quantity * Decimal("0.15")
     assert cost_of(replace(batch, quantity=3, unit_price="0.1")) == Decimal("0.3")
+
+
+def audits_every(days: float, **given: Any) -> Settings:
+    mining = msgspec.structs.replace(MINING, audit_days=days, audit_quantity=20, lookback_seconds=9e6)
+    return Settings(models={MODEL: Model(mining=msgspec.structs.replace(mining, **given))})
+
+
+def note_shift(db: Database, stage: str, number: int = 7) -> None:
+    shift = DataShift(
+        id=number_id(number),
+        model=MODEL,
+        version="1",
+        watched="confidence",
+        time_us=NOW_US + number,
+        stage=stage,
+        change_us=None,
+        n_values=100,
+        log_evidence=14.0,
+        level=13.8,
+        reason="It moved.",
+    )
+    with db.write() as c:
+        put_data_shift(c, shift)
+
+
+DAY_US = 86_400 * SECOND_US
+
+
+def test_audits_are_ordered_when_they_are_due_and_one_batch_at_a_time(db: Database) -> None:
+    store_events(db)
+    with db.write() as c:
+        put_release(c, make_release("1", time_us=START_US))
+    assert order_audits(db, SETTINGS, START_US + 100 * DAY_US, new_id) == [], "nobody agreed to pay for them"
+    settings = audits_every(7)
+    assert order_audits(db, settings, START_US + 6 * DAY_US, new_id) == []
+    (batch_id,) = order_audits(db, settings, START_US + 7 * DAY_US, new_id)
+    with db.read() as c:
+        batch, items = get_batch(c, batch_id), read_items(c, batch_id)
+    assert (batch.status, batch.quantity, len(items)) == ("ordered", 20, 20)
+    assert {item.part for item in items} == {"audit"}
+    # A quarter of the 120 were corrected.
+    assert {item.inclusion for item in items} == {20 / 90}
+    assert batch.reason == f"Audits of {MODEL} 1 are due every 7 days."
+    assert order_audits(db, settings, START_US + 90 * DAY_US, new_id) == [], "its labels have not come"
+    label_all(db, batch_id)
+    accept_batch(db, batch_id, "Good.", START_US + 8 * DAY_US, new_id)
+    assert order_audits(db, settings, START_US + 15 * DAY_US, new_id) == [], "nothing was predicted since"
+
+
+def test_data_drift_brings_audits_sooner(db: Database) -> None:
+    store_events(db)
+    with db.write() as c:
+        put_release(c, make_release("1", time_us=START_US))
+    note_shift(db, "moved")
+    settings = audits_every(7)
+    assert order_audits(db, settings, START_US + 2 * DAY_US, new_id) == []
+    assert len(order_audits(db, settings, START_US + 3 * DAY_US, new_id)) == 1
+
+
+@pytest.mark.parametrize("stage", ["moved", "calm"])
+def test_data_drift_raises_the_share_of_audits_and_each_keeps_its_probability(
+    db: Database, stage: str
+) -> None:
+    store_events(db)
+    note_shift(db, "moved")
+    note_shift(db, stage, number=8)
+    store_run(db)
+    (batch_id,) = collect_now(db)
+    with db.read() as c:
+        batch, items = get_batch(c, batch_id), read_items(c, batch_id)
+    audits = [item for item in items if item.part == "audit"]
+    n = 10 if stage == "moved" else 4
+    assert len(audits) == n
+    assert {item.inclusion for item in audits} == {n / 90}
+    assert batch.policy["audit_draw"]["drawn"] == [n]
+    assert ("25% instead of 10%, because what the version is given" in batch.reason) == (stage == "moved")
+
+
+def test_more_audits_leave_half_of_the_hard_examples(db: Database) -> None:
+    store_events(db)
+    note_shift(db, "moved")
+    store_run(db)
+    settings = audits_every(0, audit_share=0.3, evaluation_share=0.3, drift_audit_factor=10.0)
+    (batch_id,) = collect_now(db, settings)
+    with db.read() as c:
+        batch = get_batch(c, batch_id)
+    # 35 % were hard examples.
+    assert batch.policy["mining"]["audit_share"] == pytest.approx(0.3 + 0.35 / 2)
+
+
+def test_an_audit_of_a_group_that_judges_becomes_no_example(db: Database) -> None:
+    store_events(db, subject=None)
+    with db.write() as c:
+        put_release(c, make_release("1", time_us=START_US))
+    (batch_id,) = order_audits(db, audits_every(7), START_US + 7 * DAY_US, new_id)
+    items = label_all(db, batch_id)
+    accept_batch(db, batch_id, "Good.", NOW_US + 2, new_id)
+    held_out = {item.group for item in items if role_of(item.group, 30, MODEL) == "evaluation"}
+    with db.read() as c:
+        made = {example.group for example in read_examples(c, model=MODEL)}
+    assert held_out
+    assert not held_out & made
+    assert len(made) == len({item.group for item in items} - held_out)

@@ -1,6 +1,8 @@
 """Audits: unbiased whatever users do, and better with a good guess."""
 
-import itertools
+import json
+import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -8,15 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quality.audit import (
+    AuditDraw,
     Audited,
+    Guess,
     bias_in_a_sentence,
-    draw_systematically,
     estimate,
-    plan_draw,
+    plan_active,
+    plan_uniform,
     power,
     scores,
 )
-from quality.calibration import calibrate, estimate_wrong
+from quality.calibration import calibrate, calibrate_smoothly, estimate_wrong
 
 N = 20_000
 
@@ -30,18 +34,29 @@ def a_world(rng: np.random.Generator, error: float = 0.05):
     return confidence, wrong, answered
 
 
+def learn(rng: np.random.Generator) -> Guess:
+    confidence, wrong, answered = a_world(rng)
+    silent = ~answered
+    return Guess(calibrate_smoothly(confidence[silent], wrong[silent]), 0.001)
+
+
 def audited_estimate(rng: np.random.Generator, share: float, *, active: bool) -> tuple[Audited, float]:
     confidence, wrong, answered = a_world(rng)
-    known = a_world(rng)
-    calibration = calibrate(known[0], known[1])
-    guess = calibration.chance_wrong(confidence)
-    silent_guess = guess * 0.65 / (guess * 0.65 + (1 - guess) * 0.94)
-    probability = (
-        plan_draw(confidence, share, calibration).probabilities(confidence) if active else np.full(N, share)
+    corrected, accepted = answered & wrong, answered & ~wrong
+    guess = learn(rng)
+    (asked,) = np.nonzero(~corrected)
+    wanted = round(share * N)
+    draw = (
+        plan_active(confidence[asked], accepted[asked], wanted, guess)
+        if active
+        else plan_uniform(len(asked), wanted)
     )
-    audited = ~answered & (rng.random(N) < probability)
-    guess = silent_guess if active else np.zeros(N)
-    return estimate(wrong, answered, audited, probability, guess), float(wrong.mean())
+    audited = np.zeros(N, dtype=bool)
+    audited[asked[draw.draw(confidence[asked], accepted[asked], rng)]] = True
+    assert audited.sum() == wanted
+    guessed = guess.chance_wrong(confidence, accepted) if active else np.zeros(N)
+    found = estimate(wrong, corrected, audited, draw.probabilities(confidence, accepted), guessed)
+    return found, float(wrong.mean())
 
 
 def test_the_rate_is_unbiased_where_edit_rate_and_answers_are_far_off() -> None:
@@ -59,13 +74,22 @@ def test_the_rate_is_unbiased_where_edit_rate_and_answers_are_far_off() -> None:
     assert np.mean(volunteers) > 0.1
 
 
-def test_volunteers_and_active_audits_are_worth_twice_the_audits_alone() -> None:
-    rng = np.random.default_rng(2)
-    active = [audited_estimate(rng, 0.02, active=True) for _ in range(100)]
-    squares = np.mean([(found.rate - true) ** 2 for found, true in active if found.rate is not None])
-    n_audited = np.mean([found.n_audited for found, _ in active])
-    true = np.mean([true for _, true in active])
-    assert true * (1 - true) / n_audited / squares > 1.8
+def test_a_label_of_an_active_audit_is_worth_two() -> None:
+    """The variance of a stratified sample is known exactly, so that no simulation has to be believed."""
+    worth = []
+    for seed in range(10):
+        rng = np.random.default_rng([2, seed])
+        confidence, wrong, answered = a_world(rng)
+        asked = ~(answered & wrong)
+        x, accepted, y = confidence[asked], answered[asked], wrong[asked].astype(float)
+        draw = plan_active(x, accepted, 400, learn(rng))
+        places, true = draw.places(x, accepted), wrong.mean()
+        variance = sum(
+            size * (size - drawn) * y[places == stratum].var(ddof=1) / drawn
+            for stratum, (size, drawn) in enumerate(zip(draw.sizes, draw.drawn, strict=True))
+        )
+        worth.append(true * (1 - true) / 400 / (variance / N**2))
+    assert np.mean(worth) > 1.95
 
 
 def test_the_interval_holds_the_truth() -> None:
@@ -102,54 +126,92 @@ def test_what_nobody_looked_at_is_not_read() -> None:
     assert z.tolist() == pytest.approx([0.2, 0.3])
 
 
-def test_audits_go_where_the_guess_is_unsure_and_everywhere_a_little() -> None:
-    probabilities = plan_draw([0.0, 0.5, 1.0], 0.02).probabilities([0.0, 0.5, 1.0, np.nan])
-    assert probabilities[:3].mean() == pytest.approx(0.02)
-    assert probabilities[3] == probabilities[1] > probabilities[0] == pytest.approx(0.01)
-    assert plan_draw([0.0, 0.0], 0.02).probabilities([0.0, 1.0]).tolist() == pytest.approx([0.02, 0.02])
-    with pytest.raises(ValueError, match="shares"):
-        plan_draw([0.5], 0.0)
+def test_audits_go_where_an_error_is_in_doubt_and_everywhere_a_little() -> None:
+    confidence = np.repeat([0.5, 0.98, np.nan, 0.98], 100)
+    accepted = np.arange(400) >= 300
+    guess = Guess(calibrate([0.5, 0.5, 0.98], [True, False, False]), 0.01)
+    draw = plan_active(confidence, accepted, 40, guess)
+    doubtful, sure, unknown, liked = draw.probabilities(confidence, accepted)[::100]
+    assert unknown == doubtful > sure > liked >= 0.25 * 0.1
+    assert draw.n_drawn == 40
+    # Of a prediction that was not there when it was planned, it is as likely as of one like it.
+    assert draw.probabilities([0.51], [False])[0] == doubtful
+    with pytest.raises(ValueError, match="least"):
+        plan_active([0.5], [False], 1, least=0.0)
 
 
-def test_a_draw_speaks_of_predictions_that_were_not_drawn_too() -> None:
-    calibration = calibrate([0.2, 0.9, 0.9, 0.9], [True, False, False, True])
-    plan = plan_draw([0.2, 0.9], 0.1, calibration)
-    assert plan.probabilities([0.2]).tolist() == plan.probabilities([0.2, 0.9])[:1].tolist()
+@pytest.mark.parametrize(("n", "wanted"), [(400, 9), (400, 0), (3, 3), (0, 0)])
+def test_few_audits_are_drawn_uniformly(n: int, wanted: int) -> None:
+    draw = plan_active(np.linspace(0, 1, n), np.zeros(n, dtype=bool), wanted)
+    assert draw == plan_uniform(n, wanted)
+    assert len(draw.draw(np.linspace(0, 1, n), np.zeros(n, dtype=bool), np.random.default_rng(1))) == wanted
+
+
+def test_more_audits_than_predictions_are_refused() -> None:
+    with pytest.raises(ValueError, match="wanted"):
+        plan_uniform(3, 4)
 
 
 populations = st.lists(
-    st.tuples(st.floats(0, 1), st.booleans(), st.sampled_from([None, "wrong only", "always"])),
+    st.tuples(
+        st.one_of(st.floats(0, 1), st.just(math.nan)),
+        st.booleans(),
+        st.sampled_from([None, "accepted", "corrected"]),
+    ),
     min_size=1,
-    max_size=30,
+    max_size=60,
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(populations, st.floats(0.05, 1), st.randoms(use_true_random=False))
-def test_the_rate_is_unbiased_for_every_population_whatever_users_do(population, share, rng) -> None:
-    confidence = np.array([each[0] for each in population])
-    wrong = np.array([each[1] for each in population])
-    answered = np.array([each[2] == "always" or (each[2] == "wrong only" and each[1]) for each in population])
-    probability = plan_draw(confidence, share).probabilities(confidence)
-    assert probability.min() >= 0.5 * share - 1e-12
-    order = list(range(len(population)))
-    rng.shuffle(order)
-    ends = np.cumsum(probability[order])
-    # Between the starts at which a draw changes every draw is the same: the mean over all starts is exact.
-    edges = np.unique([0.0, 1.0, *(ends % 1.0).tolist()])
-    mean, inclusion = 0.0, np.zeros(len(population))
-    for low, high in itertools.pairwise(edges):
-        # Edges that rounding alone sets apart hold no chance.
-        if high - low < 1e-12:
-            continue
-        audited = np.zeros(len(population), dtype=bool)
-        audited[np.array(order)[draw_systematically(probability[order], (low + high) / 2)]] = True
-        z = scores(wrong, answered, audited, probability, np.full(len(population), 0.3))
-        mean += (high - low) * z.mean()
-        inclusion += (high - low) * audited
-        assert abs(audited.sum() - probability.sum()) < 1 + 1e-9
-    assert inclusion == pytest.approx(probability, abs=1e-9)
-    assert mean == pytest.approx(wrong.mean(), abs=1e-9)
+@given(populations, st.floats(0.05, 1), st.floats(0, 1), st.integers(0, 2**32))
+def test_the_rate_is_unbiased_for_every_population_whatever_users_do(
+    population, share, guessed, seed
+) -> None:
+    asked = [each for each in population if each[2] != "corrected"]
+    if not asked:
+        return
+    confidence = np.array([each[0] for each in asked])
+    wrong = np.array([each[1] for each in asked])
+    accepted = np.array([each[2] == "accepted" for each in asked])
+    draw = plan_active(confidence, accepted, max(round(share * len(asked)), 1))
+    probability, places = draw.probabilities(confidence, accepted), draw.places(confidence, accepted)
+    assert probability.min() > 0
+    # Each set of so many places of a stratum is as likely, so that each place comes in exactly this share of draws.
+    assert np.bincount(places).tolist() == list(draw.sizes)
+    drawn = draw.draw(confidence, accepted, np.random.default_rng(seed))
+    assert np.bincount(places[drawn], minlength=len(draw.sizes)).tolist() == list(draw.drawn)
+    # The mean over all draws is exact: every place is audited with its probability, whatever it is.
+    means = [
+        scores([is_wrong] * 2, [False] * 2, [True, False], [p] * 2, [guessed] * 2)
+        for is_wrong, p in zip(wrong.tolist(), probability.tolist(), strict=True)
+    ]
+    mean = [
+        p * audited + (1 - p) * silent
+        for p, (audited, silent) in zip(probability.tolist(), means, strict=True)
+    ]
+    assert mean == pytest.approx(wrong.astype(float), abs=1e-9)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=300),
+    st.floats(0, 1),
+    st.floats(0.01, 1),
+)
+def test_a_plan_draws_what_is_wanted_and_keeps_what_it_promises(population, share, least) -> None:
+    confidence, accepted = (np.array(column) for column in zip(*population, strict=True))
+    wanted = round(share * len(population))
+    draw = plan_active(confidence, accepted, wanted, least=least)
+    assert draw.n_drawn == wanted
+    assert sum(draw.sizes) == len(population)
+    assert all(0 <= drawn <= size for drawn, size in zip(draw.drawn, draw.sizes, strict=True))
+    if wanted:
+        assert min(draw.drawn) >= 1
+    assert (
+        AuditDraw(**{name: tuple(each) for name, each in json.loads(json.dumps(asdict(draw))).items()})
+        == draw
+    )
 
 
 def test_a_worthless_guess_is_not_used() -> None:

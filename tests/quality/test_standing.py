@@ -42,6 +42,22 @@ def test_of_several_horizons_that_which_is_nearest_to_an_alarm_is_told() -> None
     assert stand(counts, states, several)[0].detector == "1h"
 
 
+def test_every_horizon_of_a_slice_is_told_the_shortest_first() -> None:
+    several = Detector(horizons_seconds=(3600, 86_400))
+    states = {
+        DAY_US: {"all": replace(CALM, stage="warned")},
+        HOUR_US: {"all": DetectorState(reference_n=400)},
+    }
+    (whole,) = stand({"all": (10, 1)}, states, several)
+    told = [(each.detector, each.stage, each.ceiling) for each in whole.horizons]
+    assert told == [("1h", "calm", None), ("24h", "warned", 0.06)]
+    assert whole.horizons[1].evidence_share == pytest.approx(4000 / 3 / 1e6)
+    assert whole.horizons[0].said == (
+        "By corrections within 1 hour: learns what is usual: 400 of 2,000 matured predictions."
+    )
+    assert (whole.detector, whole.said) == ("24h", whole.horizons[1].said)
+
+
 def test_of_many_equal_slices_hardly_one_is_blamed() -> None:
     rng = np.random.default_rng(3)
     blamed = 0

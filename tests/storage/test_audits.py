@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import Connection
 
 from errata.identity import new_id
 from errata.settings import Mining, Model, Settings, Task
 from labeling.orders import deliver, draft_batch, order_batch
-from storage.audits import AuditedError, read_audited_error
+from quality.audited_drift import AuditFrame, AuditState
+from storage.audits import AuditedError, read_audit_frames, read_audited_error, read_draw
 from storage.batches import create_batch, get_batch, put_labels, read_items, set_status
 from storage.database import Database
 from storage.json_text import to_text
@@ -144,7 +146,12 @@ def test_without_a_batch_of_the_version_nothing_was_audited(served: Database) ->
             None,
             "is not known, so they stand",
         ),
-        ({"version": "1"}, 0.1, "its policy has no since_us, until_us, n_predictions"),
+        (
+            {"version": "1", "since_us": 1, "until_us": 2, "n_predictions": 9, "audit_draw": {"share": 0.1}},
+            0.1,
+            "its policy has no audit_draw",
+        ),
+        ({"version": "1"}, 0.1, "its policy has no since_us, until_us, n_predictions, audit_draw"),
     ],
 )
 def test_where_probabilities_are_not_known_that_is_said_instead_of_a_number(
@@ -159,10 +166,12 @@ def test_where_probabilities_are_not_known_that_is_said_instead_of_a_number(
     found = read(served)
     assert said in found.sentence
     assert (found.audited, found.silence_is_consent) == (None, None)
+    assert frames_of(served, number_id(1)) == []
 
 
-def test_active_audits_tell_the_truth_by_their_own_probabilities(served: Database) -> None:
-    mining = Mining(quantity=250, audit_share=0.8, evaluation_share=0.1, audit_draw="active")
+@pytest.mark.parametrize("audit_draw", ["uniform", "active"])
+def test_audits_tell_the_truth_by_their_own_probabilities(served: Database, audit_draw: str) -> None:
+    mining = Mining(quantity=250, audit_share=0.8, evaluation_share=0.1, audit_draw=audit_draw)
     batch = draft_batch(
         served, Settings(models={MODEL: Model(task=TEXT, mining=mining)}), MODEL, NOW_US, new_id
     )
@@ -170,11 +179,13 @@ def test_active_audits_tell_the_truth_by_their_own_probabilities(served: Databas
     with served.read() as c:
         items = read_items(c, batch.id)
     audits = [item for item in items if item.part == "audit"]
-    assert batch.policy["audit_draw"]["least"] == 0.5
-    # One fifth of all predictions is in doubt, and is drawn more often than that.
-    in_doubt = [item for item in audits if is_wrong(int(item.prediction_id[-4:], 16))]
-    assert len(in_doubt) / len(audits) > 0.22
-    assert len({item.inclusion for item in audits}) == 2
+    numbers = [int(item.prediction_id[-4:], 16) for item in audits]
+    assert len(audits) == 200
+    # What was corrected (every twentieth) is wrong as it is.
+    assert all(number % 20 for number in numbers)
+    if audit_draw == "active":
+        # Of those left 15.8 % are in doubt, and are drawn more often than that.
+        assert sum(map(is_wrong, numbers)) / len(audits) > 0.2
     labels = [
         make_label(number, label="4111 1117" if is_wrong(number) else "4111 1111")
         for number in (int(item.prediction_id[-4:], 16) for item in items)
@@ -184,6 +195,65 @@ def test_active_audits_tell_the_truth_by_their_own_probabilities(served: Databas
     assert found.audited is not None
     assert found.audited.rate == pytest.approx(0.2, abs=0.03)
     assert found.audited.low < 0.2 < found.audited.high
+
+
+def test_answers_that_came_after_the_draw_do_not_change_its_probabilities(
+    served: Database, apply_to: Apply
+) -> None:
+    batch_id = audit(served)
+    with served.read() as c:
+        drawn = [item.inclusion for item in read_items(c, batch_id) if item.part == "audit"]
+        before = read_draw(get_batch(c, batch_id))
+    assert set(drawn) == {before.n_drawn / sum(before.sizes)}
+    # A tenth of all answers only now, right or wrong.
+    late = [
+        a_feedback_event(
+            20_000 + number,
+            prediction=number,
+            action="edit" if is_wrong(number) else "accept",
+            time_us=NOW_US + SECOND_US,
+        )
+        for number in range(2, N, 10)
+    ]
+    apply_to(an_arrival(late, partition=1), now_us=NOW_US + MINUTE_US)
+    found = read(served)
+    assert found.audited is not None
+    assert found.audited.rate == pytest.approx(0.2, abs=0.06)
+    (frame, accepted_us), *others = frames_of(served, batch_id)
+    assert (frame.n, frame.n_new, others, accepted_us) == (N, N, [], NOW_US + 1)
+    assert (frame.n_labels + frame.n_unlabelled, frame.n_unlabelled) == (100, 1)
+    assert {probability for probability, _ in frame.wrong} == {drawn[0]}
+    assert frame.n_wrong_estimated == pytest.approx(100, abs=30)
+
+
+def test_a_frame_speaks_once_and_only_of_an_accepted_batch_of_all_predictions(served: Database) -> None:
+    batch_id = audit(served)
+    with served.read() as c:
+        assert read_frames(c) == [], "its labels may still be rejected"
+    (frame, _) = frames_of(served, batch_id)[0]
+    with served.write() as c:
+        assert read_frames(c, AuditState(read=(batch_id,), accepted_us=NOW_US)) == []
+        covered = read_frames(c, AuditState(covered_us=START_US + 400 * SECOND_US))
+        assert covered[0][0].n_new == 100
+        assert read_frames(c, since_us=NOW_US + 2) == []
+        policy = get_batch(c, batch_id).policy | {"slice": "device=ios"}
+        c.execute(batches.update().values(policy=to_text(policy)))
+        assert read_frames(c) == []
+    assert frame.since_us == START_US
+
+
+def read_frames(
+    c: Connection, after: AuditState | None = None, since_us: int = 0
+) -> list[tuple[AuditFrame, int]]:
+    return read_audit_frames(
+        c, model=MODEL, version="1", task=TEXT, after=after or AuditState(), since_us=since_us
+    )
+
+
+def frames_of(db: Database, batch_id: str) -> list[tuple[AuditFrame, int]]:
+    with db.write() as c:
+        set_status(c, batch_id, "accepted", "Good.", NOW_US + 1)
+        return read_frames(c)
 
 
 def test_audits_of_a_slice_speak_of_the_slice_alone(served: Database, apply_to: Apply) -> None:

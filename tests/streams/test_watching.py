@@ -87,7 +87,12 @@ class Traffic:
             time_us = START_US + number * SECOND_US + clock_us
             is_ios = number % 3 == 0
             tags = {"device": "ios" if is_ios else "android"}
-            given = {"version": version, "tags": tags, "confidence": confidence}
+            given = {
+                "version": version,
+                "tags": tags,
+                "confidence": confidence,
+                "input": f"picture {number}",
+            }
             events.append(a_prediction_event(number, time_us=time_us, **given))
             share = edited_on_ios if is_ios and edited_on_ios is not None else edited
             if self._rng.random() < share:
@@ -131,7 +136,7 @@ class TestWatch:
         signals = watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
         (opening,) = [signal for signal in signals if signal.decision == "opened"]
         assert {signal.decision for signal in signals} == {"warned", "opened", "suppressed"}
-        assert (opening.slice, opening.rule, opening.level) == ("all", "drift", pytest.approx(math.log(1e5)))
+        assert (opening.slice, opening.rule, opening.level) == ("all", "drift", pytest.approx(math.log(2e5)))
         assert opening.change_us is not None
         assert abs(opening.change_us - change_us) <= 3 * MINUTE_US
         with db.read() as c:
@@ -321,7 +326,7 @@ class TestWatch:
         signals = watch(db, settings, traffic.now_us + HOUR_US, new_id)
         signal = next(signal for signal in signals if signal.slice == "all")
         # 1,000 predictions a day make 7,000 a week, seen as a whole and by device.
-        assert signal.level == pytest.approx(math.log(2 * 7000 / 0.1))
+        assert signal.level == pytest.approx(math.log(2 * 2 * 7000 / 0.1))
 
     def test_a_slice_that_is_not_seen_for_a_week_is_forgotten(
         self, db: Database, traffic: Traffic, new_id: NewId
@@ -487,7 +492,7 @@ class TestHorizons:
         traffic.send(600, edited=0.4)
         first = watch(db, SEVERAL, traffic.now_us + HORIZON_US, new_id)
         (opening,) = [each for each in first if each.decision == "opened"]
-        assert (opening.detector, opening.level) == ("1min", pytest.approx(math.log(2e5)))
+        assert (opening.detector, opening.level) == ("1min", pytest.approx(math.log(3e5)))
         second = watch(db, SEVERAL, traffic.now_us + HOUR_US, new_id)
         (late,) = [each for each in second if each.slice == "all" and each.detector == "1h"]
         assert (late.decision, late.rule) == ("suppressed", "horizon")
@@ -586,10 +591,32 @@ def read_state(db: Database, version: str = "1", detector: str = "1min") -> Dete
         return DetectorState.from_json(read_detector_states(c, MODEL, version)[detector]["all"].state)
 
 
+def ask_nobody(since_us: int) -> int:
+    raise AssertionError("subjects were counted though something else speaks against a run")
+
+
 class TestDecision:
+    def test_subjects_are_counted_only_where_nothing_else_speaks_against_a_run(self) -> None:
+        model = SETTINGS.models[MODEL]
+        state = DetectorState(
+            ceiling=0.06, gain=(3.0, 2.0, 1.0), gain_n=(300,) * 3, gain_k=(90,) * 3, gain_allowed=(18.0,) * 3,
+            gain_since_us=(START_US,) * 3,
+        )  # fmt: skip
+        alarm, until_us = Alarm("all", state, 1e5, HORIZON_US), START_US + HOUR_US
+        decided = make_run(1, status="kept", decided_us=START_US)
+        suppressed = why_no_run(model, alarm, ask_nobody, until_us, [decided], until_us)
+        assert suppressed is not None
+        assert suppressed.rule == "cooldown"
+        asked: list[int] = []
+        suppressed = why_no_run(
+            model, alarm, lambda since_us: len(asked.append(since_us) or asked), until_us, [], until_us
+        )
+        assert suppressed is not None
+        assert (suppressed.rule, asked) == ("subjects", [START_US])
+
     def test_an_alarm_without_a_change_opens_nothing(self, new_id: NewId) -> None:
         alarm = Alarm("all", DetectorState(ceiling=0.06, alarm_log_evidence=12.0), 1e5, HORIZON_US)
-        suppressed = why_no_run(SETTINGS.models[MODEL], alarm, 0, START_US, [], START_US)
+        suppressed = why_no_run(SETTINGS.models[MODEL], alarm, ask_nobody, START_US, [], START_US)
         signal, run = decide(make_release("1"), alarm, "", suppressed, START_US, new_id)
         assert run is None
         assert (signal.decision, signal.rule, signal.n_events, signal.change_us, signal.ceiling) == (
@@ -603,7 +630,9 @@ class TestDecision:
     def test_the_whole_decides_for_its_slices_while_it_is_not_calm(self, new_id: NewId) -> None:
         alarm = Alarm("device=ios", DetectorState(ceiling=0.06, alarm_log_evidence=12.0), 1e5, HORIZON_US)
         whole = DetectorState(stage="warned")
-        suppressed = why_no_run(SETTINGS.models[MODEL], alarm, 0, START_US, [], START_US, whole=whole)
+        suppressed = why_no_run(
+            SETTINGS.models[MODEL], alarm, ask_nobody, START_US, [], START_US, whole=whole
+        )
         signal, run = decide(make_release("1"), alarm, "It rained.", suppressed, START_US, new_id)
         assert run is None
         assert (signal.rule, signal.reason.split(". ")[-2:]) == (
@@ -644,7 +673,7 @@ class TestCause:
         traffic.send(600, edited=0.4, confidence=None)
         signals = watch(db, SETTINGS, traffic.now_us + HORIZON_US, new_id)
         opening = next(each for each in signals if each.decision == "opened")
-        assert opening.reason.endswith("cannot be told: the model gives no confidence.")
+        assert "cannot be told: the model gives no confidence." in opening.reason
 
 
 class TestBeginning:
@@ -671,10 +700,10 @@ class TestBeginning:
 
 @pytest.mark.parametrize(
     ("allowed", "traffic", "level"),
-    [(None, 1e6, 2 * 1e5), (0.5, None, 2 * 1e5), (0.5, 1e6, 2 * 3 * 2e6)],
+    [(None, 1e6, 3 * 1e5), (0.5, None, 3 * 1e5), (0.5, 1e6, 3 * 3 * 2e6)],
     ids=["given", "unknown traffic", "whole and two tags"],
 )
-def test_the_level_of_an_alarm_is_shared_by_the_horizons(
+def test_the_level_of_an_alarm_is_shared_by_the_horizons_and_the_audits(
     allowed: float | None, traffic: float | None, level: float
 ) -> None:
     detector = Detector(

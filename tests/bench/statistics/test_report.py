@@ -1,6 +1,6 @@
 """The laboratory's page: every part has its table, and what was not run is said."""
 
-from bench.statistics import estimating
+from bench.statistics import auditing, estimating
 from bench.statistics.report import render, replace_section
 
 LEVELS = {
@@ -38,6 +38,7 @@ def test_the_page_is_written_from_what_the_parts_return():
         "fresh": estimating.run_fresh(1, 2000),
         "late_labels": {"read after 1 h": 1.88},
         "audits": estimating.run_audits(1, 3),
+        "audit_drift": auditing.run_audit_drift(1, 500_000, 3),
         "residuals": {
             "worse model": {
                 "rate": {"alarmed": 1.0, "delay_events": 530.0},

@@ -1,5 +1,6 @@
 """Questions to a live system: what is printed is what the database holds."""
 
+import dataclasses
 import json
 import time
 
@@ -8,6 +9,7 @@ from kafka import KafkaConsumer
 
 from errata.topics import FEEDBACK, PREDICTIONS
 from errata.wire import encode_event
+from quality.audited_drift import AuditState
 from quality.drift import DetectorState
 from storage.data_shifts import put_data_drift_states
 from storage.intake import apply
@@ -154,6 +156,34 @@ def test_the_report_says_of_all_that_is_watched_where_it_stands_and_why_a_number
         in told
     )
     assert "None of the 2,600 predictions that were looked at has a latency." in told
+
+
+def test_the_report_tells_every_horizon_of_every_slice_and_what_audits_say(errata, seeded, database):
+    calm = DetectorState(reference_n=2000, ceiling=0.06, log_r=(9.0, 9.0, 9.0), log_level=10.0)
+    learning = DetectorState(reference_n=40)
+    audits = AuditState(n=5000, n_labels=100, n_wrong=7, ceiling=0.1, log_r=(1.0, 1.0, 1.0), log_level=11.0)
+    with database.write() as c:
+        for detector, state in (("1h", calm), ("24h", learning), ("audits", audits)):
+            put_detector_states(c, MODEL, "2", detector, {"all": StoredState(state.to_json(), 1)}, now_us=1)
+    report = errata("report", "--model", MODEL, "--json").json()
+    whole, *slices = report["slices"]
+    assert [(each["detector"], each["ceiling"]) for each in whole["horizons"]] == [
+        ("1h", 0.06),
+        ("24h", None),
+    ]
+    assert slices
+    assert {tuple(row["horizons"]) for row in slices} == {()}
+    (found,) = report["audit_drift"]
+    assert (found["stage"], found["n_labels"], found["n_wrong"], found["judgement"]) == ("calm", 100, 7, None)
+    told = "Audits calm: 0.0% of the evidence that alarms; 7 of 100 labels found an error; up to 10.0% of outputs"
+    assert told in found["said"]
+    assert f"{MODEL} 2, by audits: {told}" in errata("report", "--model", MODEL).out
+    alarmed = dataclasses.replace(calm, stage="alarmed", alarm_since_us=1)
+    with database.write() as c:
+        put_detector_states(c, MODEL, "2", "1h", {"all": StoredState(alarmed.to_json(), 1)}, now_us=1)
+    (found,) = errata("report", "--model", MODEL, "--json").json()["audit_drift"]
+    assert (found["judgement"]["verdict"], found["judgement"]["n_labels"]) == ("unknown", 0)
+    assert "Of the alarm of corrections: No prediction since then was audited." in found["said"]
 
 
 def test_the_slices_of_champions_say_where_they_stand(errata, seeded, database):
