@@ -224,8 +224,10 @@ def savepoint(c: Connection) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            c.exec_driver_sql("ROLLBACK TO SAVEPOINT part")
-            c.exec_driver_sql("RELEASE SAVEPOINT part")
+            # With the connection the whole transaction is gone.
+            if not c.invalidated:
+                c.exec_driver_sql("ROLLBACK TO SAVEPOINT part")
+                c.exec_driver_sql("RELEASE SAVEPOINT part")
             raise
         c.exec_driver_sql("RELEASE SAVEPOINT part")
 

@@ -121,14 +121,32 @@ def erase_again(db: Database) -> Erased:
     for subject, erased_us in _list_erased(db):
         erased = asdict(erase_content(db, subject, erased_us))
         total = Erased(**{name: getattr(total, name) + n for name, n in erased.items()})
-    # What came about a prediction in the moment in which that was erased.
-    t = tombstones.c
-    gone = select(t.id).where(t.kind == "prediction", t.is_erased == 1)
-    with db.write() as c:
-        lift_timeouts(c)
-        total.feedback += remove_events(c, "feedback", feedback.c.prediction_id.in_(gone), is_erased=True)
-        total.voc += remove_events(c, "voc", voc.c.prediction_id.in_(gone), is_erased=True)
+    missed = erase_missed(db)
+    total.feedback += missed.feedback
+    total.voc += missed.voc
     return total
+
+
+def erase_missed(db: Database, stored_since_us: int = 0) -> Erased:
+    """Remove what came about a prediction in the moment in which that was erased: neither transaction saw the other's.
+
+    Looks at feedback stored since a time, and at all comments, of which there are few. Raises Unavailable.
+    """
+    t, f, v = tombstones.c, feedback.c, voc.c
+    with db.read() as c:
+        lift_timeouts(c)
+        is_of_erased = (t.kind == "prediction") & (t.is_erased == 1)
+        given = select(as_text(c, f.id)).join(tombstones, (t.id == f.prediction_id) & is_of_erased)
+        feedback_ids = list(c.scalars(given.where(f.stored_us >= stored_since_us)))
+        said = select(as_text(c, v.id)).join(tombstones, (t.id == v.prediction_id) & is_of_erased)
+        voc_ids = list(c.scalars(said))
+    for ids in _portions(feedback_ids):
+        with db.write() as c:
+            remove_events(c, "feedback", is_one_of(c, f.id, ids), is_erased=True)
+    for ids in _portions(voc_ids):
+        with db.write() as c:
+            remove_events(c, "voc", is_one_of(c, v.id, ids), is_erased=True)
+    return Erased(feedback=len(feedback_ids), voc=len(voc_ids))
 
 
 def _find(c: Connection, subject: str, until_us: int | None) -> _Found:

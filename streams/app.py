@@ -4,6 +4,7 @@ import ssl
 from typing import Any
 
 import faust
+from faust.app import BootStrategy
 
 from errata.settings import Broker, Settings
 from errata.topics import EVENT_TOPICS
@@ -18,7 +19,15 @@ _MAX_POLL_INTERVAL_SECONDS = 2_000_000.0
 _METADATA_AGE_MS = 30_000
 
 
+class _BootStrategy(BootStrategy):  # type: ignore[misc]
+    """Without a producer: nothing is sent by Faust, and it could not start while the broker resets connections."""
+
+    enable_kafka_producer = False
+
+
 class _App(faust.App):  # type: ignore[misc]
+    BootStrategy = _BootStrategy
+
     def _create_directories(self) -> None:
         """Do nothing: we have no tables, so there is nothing to put into directories."""
 

@@ -143,6 +143,8 @@ _CONSUMER_OPTIONS = {
 _QUIET_SECONDS = 30.0
 #: How often it is looked up whether a paused partition may go on.
 _PAUSED_SECONDS = 2.0
+#: How long to wait before connecting again.
+_CONNECT_SECONDS = 1.0
 #: How often it is looked up how far the topics reach.
 _MARKS_SECONDS = 1.0
 
@@ -170,6 +172,20 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
                 raise Stop(f"aiokafka {aiokafka.__version__} has no {name} that could be set")
             setattr(consumer, name, value)
         return consumer
+
+    async def on_start(self) -> None:
+        """Connect, however often the broker resets that: it was there a moment ago (streams/worker.py)."""
+        while not self.should_stop:
+            try:
+                await super().on_start()
+            except KafkaError as error:
+                await self._ensure_consumer().stop()
+                if not error.retriable:
+                    raise
+                self.log.warning("waiting for the broker: %r", error)
+                await self.sleep(_CONNECT_SECONDS)
+            else:
+                return
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Mapping[TP, Sequence[Any]]:
         records: Mapping[TP, Sequence[Any]] = await super()._fetch_records(*args, **kwargs)
@@ -545,6 +561,7 @@ _PRIVATE_NAMES: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
         "_fetch_records",
         ("consumer", "active_partitions", "timeout", "max_records"),
     ),
+    (faust_aiokafka.AIOKafkaConsumerThread, "on_start", ()),
     (faust_aiokafka.AIOKafkaConsumerThread, "_create_worker_consumer", ("transport",)),
     (faust_aiokafka.AIOKafkaConsumerThread, "_ensure_consumer", ()),
     (faust_aiokafka.AIOKafkaConsumerThread, "_commit", ("offsets",)),

@@ -23,26 +23,31 @@ from bench.chaos.observing import observe
 from bench.chaos.oracle import Expected, Partition
 from bench.chaos.processes import Start, Starter
 from bench.chaos.proxy import Proxy
-from bench.chaos.schedule import SLOTS, CellPlan, Life, Trouble
+from bench.chaos.schedule import SLOTS, CellPlan, Life, Trouble, session_seconds
 from bench.chaos.traffic import MODEL, NEWCOMER, Record, make_traffic
 from errata.command.local_broker import start_local_broker, stop_local_broker, wait_for_broker
 from errata.command.session import now_us
 from errata.errors import ErrataError
-from errata.settings import Broker, Model, Settings, Task, Worker
+from errata.settings import Broker, Model, Retention, Settings, Task, Worker
 from errata.settings import Database as DatabaseSettings
 from errata.topics import ensure_topics
 from errata.wire import decode_record
 from storage.database import Database, open_database
+from storage.erasing import erase_missed
 from storage.intake import stored_positions, sweep_orphans
+from storage.retention import remove_old
 from storage.tables import intake_ledger
 from storage.verify import verify
 
 PARTITIONS: Final = 3
-SESSION_SECONDS: Final = 6.0
 _RECORDS_PER_SECOND: Final = 40.0
 _TICK_SECONDS: Final = 0.02
 _DRAIN_SECONDS: Final = 150.0
 _FAILOVER_SECONDS: Final = 60.0
+_DAY_US: Final = 86_400_000_000
+#: The traffic begins so long ago, and where old predictions are purged, these are older than the others by half a day.
+_BEGAN_DAYS: Final = 6.0
+_KEPT_DAYS: Final = 5.5
 _FOREVER: Final = Life(0.0, float("inf"))
 _KNOWN: Final = {MODEL: Model(task=Task(kind="text"))}
 _MENDED: Final = {**_KNOWN, NEWCOMER: Model(task=Task(kind="text"))}
@@ -70,6 +75,10 @@ class CellReport:
     swept: int = 0
     pauses: int = 0
     restores: int = 0
+    erasures: int = 0
+    purged: int = 0
+    #: Erased persons, and events that should be gone, of which something is there.
+    remaining: int = 0
     troubles: dict[str, int] = field(default_factory=dict)
     #: Workers that ended by themselves, by exit status.
     ended: dict[str, int] = field(default_factory=dict)
@@ -92,6 +101,7 @@ class CellReport:
                 self.dead_letters_wrong,
                 self.ledger_wrong,
                 self.verify_differences,
+                self.remaining,
                 self.error,
             )
         )
@@ -176,18 +186,27 @@ class Cell:
             broker=Broker(
                 bootstrap=bootstrap,
                 partitions=PARTITIONS,
-                session_timeout_seconds=SESSION_SECONDS,
+                session_timeout_seconds=session_seconds(plan.measures_failover),
                 rebalance_timeout_seconds=5.0,
             ),
             database=DatabaseSettings(url=self._database.url),
             worker=Worker(metrics_port=0, batch_records=50, timer_seconds=0.1, drain_seconds=2.0),
+            retention=Retention(
+                predictions_days=_KEPT_DAYS if plan.purges else 0.0,
+                erasures_file=str(directory / "erasures.jsonl"),
+            ),
             models=_KNOWN,
         )
         ensure_topics(self._settings.broker)
-        self._traffic = make_traffic(plan.seed, PARTITIONS, now_us() - 6 * 86_400_000_000)
+        start_us = now_us() - round(_BEGAN_DAYS * _DAY_US)
+        self._traffic = make_traffic(plan.seed, PARTITIONS, start_us)
+        if plan.purges:
+            self._expected.purge(start_us + _DAY_US // 2)
         self._producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=5)
         stack.callback(self._producer.close, 5)
         stack.callback(self._end_all)
+        #: Persons whose erasure was begun.
+        self._erased: list[str] = []
         self._pending: list[tuple[Record, Any]] = []
         self._n_sent = 0
         #: Why nothing is sent now: the broker can't be reached.
@@ -264,6 +283,7 @@ class Cell:
             broker=self._settings.broker,
             database=self._settings.database,
             worker=self._settings.worker,
+            retention=self._settings.retention,
             models=models,
         )
         slot.pid = self._starter.start(Start(kind, settings, slot.life, self._directory))
@@ -289,6 +309,9 @@ class Cell:
                 self._pause(self._slots[trouble.slot], until)
             case "backup":
                 database.back_up()
+            case "erase":
+                assert trouble.life is not None
+                self._erase(trouble.subject, trouble.life)
             case "restore" | "restore while running":
                 self._restore(while_running=trouble.kind == "restore while running")
             case "broker reset" | "broker black hole":
@@ -319,6 +342,23 @@ class Cell:
                 slot.kill()
         self._database.restore()
         self._report.restores += 1
+        if self._erased:
+            self._do("erase", _FOREVER)
+
+    def _erase(self, subject: str, life: Life) -> None:
+        """Erase a person by a process that is killed while it does it, and again until it is done."""
+        self._erased.append(subject)
+        self._do("erase", life, subject)
+        self._do("erase", _FOREVER, subject)
+        self._expected.erase(subject)
+
+    def _do(self, kind: str, life: Life, subject: str = "") -> None:
+        """Run a verb; where the database went away meanwhile, again."""
+        for _ in range(10):
+            if self._run_verb(kind, life, _KNOWN, subject) in (0, -signal.SIGKILL):
+                return
+            self._let_pass(1.0)
+        raise RuntimeError(f"{kind} came to no end")
 
     def _cut_off_broker(self, swallow: bool, until: float) -> None:
         """Send nothing meanwhile; before, the broker acknowledges everything, so that no retry repeats a record."""
@@ -480,7 +520,10 @@ class Cell:
         before = dict(self._expected.ends)
         mended = self._expected.mend()
         for life in [*self._plan.verb_lives, _FOREVER]:
-            self._run_verb("verify" if life.failpoint == "verify: in snapshot" else "replay", life)
+            kind = "verify" if life.failpoint == "verify: in snapshot" else "replay"
+            status = self._run_verb(kind, life, _MENDED)
+            if status not in (0, -signal.SIGKILL):
+                raise RuntimeError(f"{kind} ended with {status}")
         for partition, offset, event_ids in self._read_log(before):
             holds = [mended[event_id] for event_id in event_ids]
             self._expected.add(partition, offset, holds, (MODEL, NEWCOMER))
@@ -500,19 +543,23 @@ class Cell:
             self._tend("worker", _MENDED)
             time.sleep(_TICK_SECONDS)
 
-    def _run_verb(self, kind: str, life: Life) -> None:
-        settings = Settings(broker=self._settings.broker, database=self._settings.database, models=_MENDED)
-        pid = self._starter.start(Start(kind, settings, life, self._directory))
+    def _run_verb(self, kind: str, life: Life, models: dict[str, Model], subject: str = "") -> int:
+        """Run a verb of the command beside the workers; return its exit status."""
+        settings = Settings(
+            broker=self._settings.broker,
+            database=self._settings.database,
+            retention=self._settings.retention,
+            models=models,
+        )
+        pid = self._starter.start(Start(kind, settings, life, self._directory, subject))
         deadline = time.monotonic() + 60
         while (status := self._starter.poll(pid)) is None:
-            self._tend("worker", _MENDED)
+            self._tend("worker", models)
             time.sleep(_TICK_SECONDS)
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
-        if os.WIFSIGNALED(status):
-            self._report.kills += 1
-        elif status != 0:
-            raise RuntimeError(f"{kind} ended with {status}")
+        self._report.kills += os.WIFSIGNALED(status)
+        return os.waitstatus_to_exitcode(status)
 
     def _read_log(self, since: dict[Partition, int]) -> Iterator[tuple[Partition, int, list[str]]]:
         """What the broker has from these offsets on: the ids of the events in each record."""
@@ -542,6 +589,8 @@ class Cell:
     def _judge(self) -> None:
         # A worker whose clock is ahead holds the lease of the sweep for longer than the cell lasts.
         self._report.swept = sweep_orphans(self._db, _MENDED, now_us(), None)
+        remove_old(self._db, self._settings.retention, now_us())
+        erase_missed(self._db)
         found = verify(self._db, _MENDED).differences
         judged = self._expected.judge(observe(self._db))
         report = self._report
@@ -552,6 +601,8 @@ class Cell:
         report.dead_letters_missing = judged.dead_letters_missing
         report.dead_letters_wrong = judged.dead_letters_wrong
         report.ledger_wrong = judged.ledger_wrong
+        report.erasures, report.remaining = len(self._erased), judged.remaining
+        report.purged = self._expected.n_purged()
         hits = self._directory / "hits"
         report.failpoints = dict(Counter(hits.read_text().splitlines())) if hits.exists() else {}
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 from bench.chaos.oracle import Numbers, Observed, Partition
 from quality.windows import Contribution
 from storage.database import Database
-from storage.tables import dead_letters, feedback, intake_ledger, predictions, voc
+from storage.tables import dead_letters, feedback, intake_ledger, predictions, tombstones, voc
 from storage.windows import contribution_of, list_models, list_slices, read_windows
 
 _COUNTS = ("n", "n_edit", "n_accept", "n_reject", "n_distance", "distance_ppm", "distance_ppm_squares")
@@ -19,6 +19,9 @@ def observe(db: Database) -> Observed:
     with db.read() as c:
         for table in (predictions, feedback, voc):
             found.ids.update(c.scalars(select(table.c.id)))
+        found.tombstones.update(c.scalars(select(tombstones.c.id)))
+        for column in (predictions.c.subject, feedback.c.who_id, voc.c.subject):
+            found.subjects.update(c.scalars(select(column).where(column.is_not(None)).distinct()))
         for model in list_models(c):
             for name in list_slices(c, model):
                 for window in read_windows(c, model=model, slice=name):

@@ -1,15 +1,17 @@
 """What the database must hold, from what was sent alone, by a plain count; and how far what it holds is from that.
 
-Nothing of storage/ or quality/ has a part in the count, but for the bucket that a latency belongs to.
+Nothing of storage/ or quality/ has a part in the count, but for the bucket that a latency belongs to. What is erased or
+purged stays counted, but what is said of it from then on counts nowhere, and when that was depends on who was killed:
+of its windows the predictions and their latencies are compared, and the rest must only add up.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from bench.chaos.traffic import MODEL, Held
-from errata.events import Event, FeedbackData, PredictionData
+from bench.chaos.traffic import MODEL, PERSONAL, Held
+from errata.events import Event, FeedbackData, PredictionData, VocData
 from quality.histogram import bucket_of
 
 _MINUTE_US: Final = 60_000_000
@@ -30,6 +32,10 @@ class Observed:
 
     #: Ids of predictions, feedback and comments; an id stored twice is there twice.
     ids: Counter[str] = field(default_factory=Counter)
+    #: Ids of what is counted and no longer kept.
+    tombstones: Counter[str] = field(default_factory=Counter)
+    #: Whom anything that is kept belongs to.
+    subjects: set[str] = field(default_factory=set)
     windows: dict[WindowKey, Numbers] = field(default_factory=dict)
     dead_letters: dict[Place, str] = field(default_factory=dict)
     #: Events, new events, duplicates and dead letters of each partition by its ledger.
@@ -49,6 +55,8 @@ class Judgement:
     dead_letters_missing: int
     dead_letters_wrong: int
     ledger_wrong: int
+    #: Erased persons, and purged events, of which something is there.
+    remaining: int
 
     def is_right(self) -> bool:
         """Whether nothing differs."""
@@ -60,6 +68,7 @@ class Judgement:
                 self.dead_letters_missing,
                 self.dead_letters_wrong,
                 self.ledger_wrong,
+                self.remaining,
             )
         )
 
@@ -74,6 +83,9 @@ class Expected:
         #: Of models that nobody knew yet.
         self._unknown: dict[str, Event] = {}
         self._dead: dict[Place, str] = {}
+        self._erased: set[str] = set()
+        #: Predictions from before it are purged, with what was said of them.
+        self._purged_until_us = 0
         self._n_events: Counter[Partition] = Counter()
         self._n_dead: Counter[Partition] = Counter()
         #: The offset after the last record of each partition.
@@ -103,9 +115,21 @@ class Expected:
         self._events.update(mended)
         return mended
 
+    def erase(self, subject: str) -> None:
+        """From now on nothing of a person may be kept."""
+        self._erased.add(subject)
+
+    def purge(self, until_us: int) -> None:
+        """From now on no prediction from before a time may be kept."""
+        self._purged_until_us = until_us
+
     def n_sent(self) -> int:
         """Events sent, with repetitions and what was malformed."""
         return self._n_events.total()
+
+    def n_purged(self) -> int:
+        """Predictions that may not be kept any more."""
+        return len(self._list_purged())
 
     def n_dead(self) -> int:
         """Events that had to be set aside."""
@@ -133,13 +157,17 @@ class Expected:
 
     def judge(self, observed: Observed) -> Judgement:
         """Compare with what a database holds."""
+        gone = self._list_gone()
+        # What is said of a purged prediction afterwards waits for it, as if it had not come yet.
+        may_be_gone = gone | self._list_about_purged()
+        known = observed.ids + observed.tombstones
         return Judgement(
             sent=self.n_sent(),
-            lost=len(self._events.keys() - observed.ids.keys()),
-            double=sum(n - 1 for n in observed.ids.values())
-            + len(observed.ids.keys() - self._events.keys())
+            lost=len(self._events.keys() - known.keys()) + len(observed.tombstones.keys() - may_be_gone),
+            double=sum(n - 1 for n in known.values())
+            + len(known.keys() - self._events.keys())
             + max(0, sum(new for _, new, _, _ in observed.ledger.values()) - len(self._events)),
-            wrong_windows=_n_different(self.windows(), observed.windows),
+            wrong_windows=self._n_wrong_windows(observed),
             dead_letters_missing=len(self._dead.keys() - observed.dead_letters.keys()),
             dead_letters_wrong=sum(
                 self._dead.get(place) != reason for place, reason in observed.dead_letters.items()
@@ -148,7 +176,57 @@ class Expected:
                 not self._is_balanced(partition, observed)
                 for partition in self.ends.keys() | observed.ledger.keys()
             ),
+            remaining=len(self._erased & observed.subjects) + len(gone & observed.ids.keys()),
         )
+
+    def _list_gone(self) -> set[str]:
+        """The ids of what may not be kept: of erased persons and about their predictions, and purged predictions.
+
+        Of a purged prediction nobody knows any more whose it was, when that person is erased.
+        """
+        events, purged = self._events.values(), self._list_purged()
+        erased = {
+            event.id
+            for event in events
+            if isinstance(event.data, PredictionData | VocData) and event.data.subject in self._erased
+        }
+        about = {
+            event.id
+            for event in events
+            if isinstance(event.data, FeedbackData | VocData) and event.data.prediction_id in erased - purged
+        }
+        return erased | about | purged
+
+    def _list_purged(self) -> set[str]:
+        return {
+            event.id
+            for event in self._events.values()
+            if isinstance(event.data, PredictionData) and event.time_us < self._purged_until_us
+        }
+
+    def _list_about_purged(self) -> set[str]:
+        purged = self._list_purged()
+        return {
+            event.id
+            for event in self._events.values()
+            if isinstance(event.data, FeedbackData | VocData) and event.data.prediction_id in purged
+        }
+
+    def _n_wrong_windows(self, observed: Observed) -> int:
+        ours, theirs = self.windows(), observed.windows
+        n_wrong = 0
+        for key in ours.keys() | theirs.keys():
+            expected, found = ours.get(key, Counter()), theirs.get(key, Counter())
+            if self._may_lack_feedback(key):
+                n_said = found["n_edit"] + found["n_accept"] + found["n_reject"]
+                n_wrong += _keep_made(expected) != _keep_made(found) or n_said > found["n"]
+            else:
+                n_wrong += expected != found
+        return n_wrong
+
+    def _may_lack_feedback(self, key: WindowKey) -> bool:
+        _, version, _, minute_us = key
+        return minute_us < self._purged_until_us or (version == PERSONAL and bool(self._erased))
 
     def _is_balanced(self, partition: Partition, observed: Observed) -> bool:
         n, new, duplicate, dead = observed.ledger.get(partition, (0, 0, 0, 0))
@@ -167,8 +245,9 @@ def _reason_against(held: Held, models: Iterable[str]) -> str | None:
     return None
 
 
-def _n_different(ours: Mapping[WindowKey, Numbers], theirs: Mapping[WindowKey, Numbers]) -> int:
-    return sum(ours.get(key, Counter()) != theirs.get(key, Counter()) for key in ours.keys() | theirs.keys())
+def _keep_made(numbers: Numbers) -> Numbers:
+    """What a window says of predictions, without what was said of them."""
+    return Counter({name: n for name, n in numbers.items() if name == "n" or name.startswith("served")})
 
 
 def _count(prediction: Event, feedback: Iterable[Event]) -> Numbers:

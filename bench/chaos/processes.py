@@ -29,12 +29,13 @@ _NO_LIMIT_PAGES = 4_294_967_294
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a process is to be: `kind` is worker, naive, replay or verify."""
+    """What a process is to be: `kind` is worker, naive, replay, verify, or erase, which is of `subject`, or again."""
 
     kind: str
     settings: Settings
     life: Life
     directory: Path
+    subject: str = ""
 
 
 class Starter:
@@ -182,6 +183,22 @@ def _run_verify(start: Start) -> int:
     return 0
 
 
+def _run_erase(start: Start) -> int:
+    """`errata erase SUBJECT`, or `errata erase --again` without a subject."""
+    from errata.command.erase import erase_everybody_again, erase_everywhere
+    from errata.command.session import now_us
+    from storage.database import open_database
+
+    failpoints = _arm(start)
+    database, file = open_database(start.settings.database.url), Path(start.settings.retention.erasures_file)
+    with failpoints.within("erase"):
+        if start.subject:
+            erase_everywhere(database, file, start.subject, [], now_us())
+        else:
+            erase_everybody_again(database, file)
+    return 0
+
+
 def _run_naive(start: Start) -> int:
     from bench.chaos.naive import run_naive_worker
 
@@ -193,6 +210,7 @@ _RUN: dict[str, Callable[[Start], int]] = {
     "naive": _run_naive,
     "replay": _run_replay,
     "verify": _run_verify,
+    "erase": _run_erase,
 }
 
 
@@ -218,8 +236,10 @@ def import_everything() -> None:
     """Import what the processes need, so that the forked ones need not."""
     for name in (
         "errata.command.compose",
+        "errata.command.erase",
         "errata.command.replaying",
         "labeling.orders",
+        "storage.erasing",
         "storage.intake",
         "storage.verify",
         "streams.outbox",

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal
 
+from bench.chaos.traffic import PERSONS
+
 #: Where a process can be made to kill itself (bench/chaos/failpoints.py).
 STORING_FAILPOINTS: Final = (
     "store: before begin",
@@ -14,7 +16,8 @@ STORING_FAILPOINTS: Final = (
     "sweep: in transaction",
 )
 VERB_FAILPOINTS: Final = ("replay: after sending", "replay: before commit", "verify: in snapshot")
-FAILPOINTS: Final = (*STORING_FAILPOINTS, *VERB_FAILPOINTS)
+ERASING_FAILPOINTS: Final = ("erase: in transaction", "erase: before commit")
+FAILPOINTS: Final = (*STORING_FAILPOINTS, *VERB_FAILPOINTS, *ERASING_FAILPOINTS)
 
 SLOTS: Final = 2
 #: A worker whose failpoint is not reached by then is killed from outside.
@@ -45,6 +48,9 @@ class Trouble:
     kind: str
     lasts_seconds: float
     slot: int = 0
+    #: Whom it is about, and how the process lives that does it.
+    subject: str = ""
+    life: Life | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,8 @@ class CellPlan:
     forgets_commits: bool
     #: Workers are killed in turn, and each time the other one's take-over is waited for and timed.
     measures_failover: bool
+    #: Predictions that are older than half a day after the oldest are removed while others come.
+    purges: bool
     lives: tuple[tuple[Life, ...], ...]
     troubles: tuple[Trouble, ...]
     verb_lives: tuple[Life, ...]
@@ -65,7 +73,13 @@ class CellPlan:
 
     def n_kills(self) -> int:
         """How many times a process of it is killed."""
-        return sum(len(lives) for lives in self.lives) + len(self.verb_lives)
+        n_erasing = sum(trouble.kind == "erase" for trouble in self.troubles)
+        return sum(len(lives) for lives in self.lives) + len(self.verb_lives) + n_erasing
+
+
+def session_seconds(measures_failover: bool) -> float:
+    """How long the broker waits for a worker that is silent: short, but where the take-over itself is timed."""
+    return 10.0 if measures_failover else 6.0
 
 
 def plan_campaign(
@@ -82,7 +96,7 @@ def plan_campaign(
             kills=_share(kills, n_cells, number),
             pauses=_share(pauses, n_cells, number),
             restores=_share(restores, n_cells, number),
-            measures_failover=number % 5 == 4,
+            measures_failover=number % 5 == 2,
         )
         for number in range(n_cells)
     ]
@@ -92,7 +106,7 @@ def plan_control(seed: int) -> CellPlan:
     """A short cell of the naive worker."""
     rng = Random(seed)
     lives = tuple(tuple(Life(0.0, rng.uniform(8.0, 13.0)) for _ in range(2)) for _ in range(SLOTS))
-    return CellPlan(seed, "sqlite", False, False, lives, (), (), is_control=True)
+    return CellPlan(seed, "sqlite", False, False, False, lives, (), (), is_control=True)
 
 
 def _share(total: int, n_cells: int, number: int) -> int:
@@ -104,14 +118,21 @@ def _plan_cell(
 ) -> CellPlan:
     rng = Random(seed)
     n_verbs = min(len(VERB_FAILPOINTS), kills // 5)
-    n_lives = kills - n_verbs
+    n_erasures = 0 if measures_failover else min(3, kills // 4)
+    n_lives = kills - n_verbs - n_erasures
     lives = tuple(
         tuple(_plan_life(rng, measures_failover) for _ in range(_share(n_lives, SLOTS, slot)))
         for slot in range(SLOTS)
     )
     seconds = max(12.0, n_lives * (16.0 if measures_failover else 4.5))
-    troubles = [Trouble(rng.uniform(4.0, seconds), "pause", rng.uniform(7.5, 9.5), rng.randrange(SLOTS))
-                for _ in range(pauses)]  # fmt: skip
+    shortest = 1.25 * session_seconds(measures_failover)
+    troubles = [
+        Trouble(rng.uniform(4.0, seconds), "pause", rng.uniform(shortest, shortest + 2), rng.randrange(SLOTS))
+        for _ in range(pauses)
+    ]
+    for subject in rng.sample(PERSONS, n_erasures):
+        life = Life(0.0, _LIFE_SECONDS, rng.choice(ERASING_FAILPOINTS), rng.randint(1, 2))
+        troubles.append(Trouble(rng.uniform(4.0, seconds), "erase", 0.0, subject=subject, life=life))
     for _ in range(restores):
         saved = rng.uniform(3.0, 0.6 * seconds)
         kind = rng.choice(["restore", "restore while running"])
@@ -128,6 +149,7 @@ def _plan_cell(
         database=database,
         forgets_commits=database == "postgresql" and rng.random() < 0.5,
         measures_failover=measures_failover,
+        purges=rng.random() < 0.5,
         lives=lives,
         troubles=tuple(sorted(troubles, key=lambda trouble: trouble.at_seconds)),
         verb_lives=tuple(

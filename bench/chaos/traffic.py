@@ -16,12 +16,17 @@ MODEL: Final = "card-reader"
 #: A model that the workers do not know until the dead letters are sent again.
 NEWCOMER: Final = "newcomer"
 
+#: Persons, some of whom a campaign erases; `PERSONAL` is the version of the predictions that are theirs.
+PERSONS: Final = tuple(f"person-of-the-campaign-{number}" for number in range(12))
+PERSONAL: Final = "personal"
+
 _MINUTE_US: Final = 60_000_000
 _DAY_US: Final = 86_400_000_000
 _DUPLICATES: Final = 0.1
 _OTHER_PARTITION: Final = 0.1
 _MALFORMED: Final = 0.03
 _NEWCOMERS: Final = 0.01
+_PERSONAL: Final = 0.15
 _RECORD_EVENTS: Final = 12
 
 #: What a record holds at a position: an event, or the reason for which it must be set aside.
@@ -78,16 +83,19 @@ def _one_story(rng: Random, start_us: int) -> Iterator[tuple[float, Event]]:
     """A prediction and what is said of it, each with the number of turns until it is sent."""
     time_us = start_us + rng.randrange(3) * _DAY_US + rng.randrange(20 * _MINUTE_US)
     shown = "".join(rng.choices("0123456789", k=rng.randint(0, 8)))
+    model = NEWCOMER if rng.random() < _NEWCOMERS else MODEL
+    person = rng.choice(PERSONS) if model == MODEL and rng.random() < _PERSONAL else None
     prediction = Event(
         id=_new_id(rng, time_us),
         source="/chaos",
         time_us=time_us,
         data=PredictionData(
-            model=NEWCOMER if rng.random() < _NEWCOMERS else MODEL,
-            version=rng.choice("12"),
+            model=model,
+            version=PERSONAL if person else rng.choice("12"),
             output=shown,
             latency_ms=rng.choice([None, 0.0, rng.randrange(400_000) / 1000]),
             tags=rng.choice([{}, {"device": "ios"}, {"device": "android", "country": "kr"}]),
+            subject=person,
         ),
     )
     comes = rng.expovariate(1 / 5)
@@ -117,7 +125,10 @@ def _feedback(rng: Random, prediction: Event, shown: str, time_us: int) -> Event
             action=action,  # type: ignore[arg-type]
             corrected=corrected if action == "edit" else None,
             display_ms=rng.choice([None, rng.randrange(900_000) / 1000]),
-            who=Who(kind=rng.choice(["user", "user", "user", "annotator"])),
+            who=Who(
+                kind=rng.choice(["user", "user", "user", "annotator"]),
+                id=rng.choice([None, None, None, rng.choice(PERSONS)]),
+            ),
         ),
     )
 
@@ -128,7 +139,13 @@ def _comment(rng: Random, prediction: Event, time_us: int) -> Event:
         id=_new_id(rng, time_us),
         source="/chaos",
         time_us=time_us,
-        data=VocData(text="번호를 자꾸 틀려요", rating=rng.randint(1, 10), prediction_id=about, model=MODEL),
+        data=VocData(
+            text="번호를 자꾸 틀려요",
+            rating=rng.randint(1, 10),
+            prediction_id=about,
+            model=MODEL,
+            subject=rng.choice([None, None, rng.choice(PERSONS)]),
+        ),
     )
 
 

@@ -13,7 +13,8 @@ def run_composed_worker(settings: Settings) -> int:
     from errata.redaction import Redaction
     from labeling.orders import collect
     from storage.database import open_database
-    from storage.intake import apply, stored_positions, sweep_orphans
+    from storage.erasing import erase_missed
+    from storage.intake import SWEEP_US, apply, stored_positions, sweep_orphans
     from storage.leases import take_lease
     from storage.overview import read_overview
     from storage.pauses import list_paused, pause_flooded
@@ -109,6 +110,7 @@ def run_composed_worker(settings: Settings) -> int:
                 once("collect", second, lambda: collect(database, settings, now_us(), new_id)),
                 once("send", second, lambda: sender.send_unsent(database, now_us)),
                 once("pair", 30 * second, lambda: sweep_orphans(database, settings.models, now_us())),
+                once("erase", 30 * second, lambda: erase_missed(database, now_us() - SWEEP_US)),
                 once("retain", 10 * second, lambda: remove_old(database, settings.retention, now_us())),
                 *verification,
                 # Not by one worker alone: Prometheus may ask any of them.

@@ -4,11 +4,14 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from errata.command.session import now_us, print_json, session_of
+
+if TYPE_CHECKING:
+    from storage.database import Database
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,8 +36,7 @@ def erase(
 
     Example: errata erase user-1382 --dry-run
     """
-    from storage.erasing import count_content, erase_again, erase_content, list_predictions_of
-    from storage.erasures import plan_erasure, read_written, record_erasures, write_down
+    from storage.erasing import count_content
 
     if (subject is None) != again or (again and (dry_run or spool)):
         raise typer.BadParameter("give a SUBJECT, with --dry-run or --spool if you like, or --again alone")
@@ -42,26 +44,44 @@ def erase(
     file = Path(session.settings.retention.erasures_file)
     with session.database() as database:
         if subject is None:
-            record_erasures(database, read_written(file))
-            erased = asdict(erase_again(database))
+            erased = erase_everybody_again(database, file)
         elif dry_run:
             erased = asdict(count_content(database, subject))
         else:
-            planned = plan_erasure(database, subject, now_us(), os.urandom(16).hex())
-            write_down(file, [planned])
-            record_erasures(database, [planned])
-            n_spooled, n_owned = _sift_spools(spool or [], subject, list_predictions_of(database, subject))
-            erased = asdict(erase_content(database, subject)) | {"spooled": n_spooled}
-            if n_owned:
-                sys.stderr.write(
-                    f"{n_owned} spool files belong to services that run: what is in them is erased when it "
-                    "comes in\n"
-                )
+            erased = erase_everywhere(database, file, subject, spool or [], now_us())
     if as_json:
         print_json(erased)
         return
     counts = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in erased.items())
     sys.stdout.write(f"{'would erase' if dry_run else 'erased'} {counts}\n")
+
+
+def erase_everywhere(
+    database: "Database", file: Path, subject: str, spools: list[Path], now_us: int
+) -> dict[str, int]:
+    """Erase a subject, writing it down in `file` first; return how much was found. Raises Unavailable: do it again."""
+    from storage.erasing import erase_content, list_predictions_of
+    from storage.erasures import plan_erasure, record_erasures, write_down
+
+    planned = plan_erasure(database, subject, now_us, os.urandom(16).hex())
+    write_down(file, [planned])
+    record_erasures(database, [planned])
+    n_spooled, n_owned = _sift_spools(spools, subject, list_predictions_of(database, subject))
+    erased = asdict(erase_content(database, subject)) | {"spooled": n_spooled}
+    if n_owned:
+        sys.stderr.write(
+            f"{n_owned} spool files belong to services that run: what is in them is erased when it comes in\n"
+        )
+    return erased
+
+
+def erase_everybody_again(database: "Database", file: Path) -> dict[str, int]:
+    """Erase everybody whom `file` names; return how much was found. Raises Unavailable: do it again."""
+    from storage.erasing import erase_again
+    from storage.erasures import read_written, record_erasures
+
+    record_erasures(database, read_written(file))
+    return asdict(erase_again(database))
 
 
 def _sift_spools(directories: list[Path], subject: str, prediction_ids: list[str]) -> tuple[int, int]:

@@ -143,6 +143,16 @@ def test_a_broken_connection_is_unavailable_and_replaced(postgres_url: str) -> N
     db.close()
 
 
+def test_a_connection_that_breaks_within_a_savepoint_is_unavailable_too(postgres_url: str) -> None:
+    """There is nothing left then that could be gone back to."""
+    db = open_database(postgres_url)
+    with pytest.raises(Unavailable), db.write() as c, savepoint(c):
+        c.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    with db.read() as c:
+        assert c.scalar(text("SELECT 1")) == 1
+    db.close()
+
+
 def test_sqlite_survives_a_power_cut(tmp_path: Path) -> None:
     db = open_database(f"sqlite:///{tmp_path / 'new' / 'errata.db'}")
     with db.read() as c:

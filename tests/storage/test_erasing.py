@@ -11,9 +11,11 @@ from errata.errors import Stop
 from errata.events import Event
 from storage.batches import create_batch, put_labels, read_items, set_status
 from storage.database import Database
-from storage.erasing import Erased, count_content, erase_again, erase_content
+from storage.erasing import Erased, count_content, erase_again, erase_content, erase_missed
 from storage.erasures import Erasure, plan_erasure, read_written, record_erasures, write_down
 from storage.examples import put_dataset, put_examples, read_dataset, read_examples
+from storage.facts import FeedbackFact, VocFact, fact_of, feedback_columns, voc_columns
+from storage.insertion import insert_by_id
 from storage.records import Dataset, DeadLetter
 from storage.tables import dead_letters, feedback, metadata, predictions, tombstones, voc
 from storage.verify import verify
@@ -226,6 +228,28 @@ def test_a_backup_from_before_forgets_again_and_replays(
     assert numbers_of(counted) == before + Counter(n=2)
     assert verify(counted, MODELS).differences == []
     assert erase_again(counted) == Erased()
+
+
+def test_what_came_in_the_moment_of_an_erasure_is_removed_after_it(counted: Database) -> None:
+    """Two transactions at once: one stored what is about a prediction, the other one erased that."""
+    erase(counted)
+    late = a_feedback_event(1009, prediction=1, corrected=CANARY)
+    said = a_voc_event(2009, prediction_id=number_id(1), text=CANARY)
+    fit = [a_feedback_event(1010, prediction=2), a_voc_event(2010, prediction_id=number_id(2))]
+    facts = [fact_of(event) for event in (late, said, *fit)]
+    with counted.write() as c:
+        given = [fact for fact in facts if isinstance(fact, FeedbackFact)]
+        insert_by_id(c, feedback, feedback_columns(given, 0, ERASED_US))
+        insert_by_id(c, voc, voc_columns([fact for fact in facts if isinstance(fact, VocFact)], ERASED_US))
+    assert erase_missed(counted, ERASED_US + 1) == Erased(voc=1)
+    assert erase_missed(counted, ERASED_US) == Erased(feedback=1)
+    assert erase_missed(counted) == Erased()
+    assert tables_with(counted, CANARY) == set()
+    with counted.read() as c:
+        assert {number_id(1010), number_id(2010)} <= {
+            *c.scalars(select(feedback.c.id)),
+            *c.scalars(select(voc.c.id)),
+        }
 
 
 def test_the_file_names_nobody_and_a_damaged_one_is_refused(db: Database, tmp_path: Path) -> None:

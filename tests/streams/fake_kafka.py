@@ -99,13 +99,13 @@ class Process:
         self.app = create_app(settings or Settings(), storing, Metrics(), Progress(), Progress())
         self.app.consumer_generation_id = 1
         self.consumer: Consumer = self.app.transport.create_consumer(
-            callback=_nothing, on_partitions_revoked=_nothing, on_partitions_assigned=_nothing
+            callback=do_nothing, on_partitions_revoked=do_nothing, on_partitions_assigned=do_nothing
         )
         self.thread = Thread(broker)
         self.consumer._thread.thread_loop.close()
         self.consumer._thread = self.thread
-        self.consumer.sleep = _nothing
-        self.consumer._on_partitions_revoked = _nothing
+        self.consumer.sleep = do_nothing
+        self.consumer._on_partitions_revoked = do_nothing
 
     async def assign(self, partitions: Collection[Partition]) -> None:
         """What Faust does in a rebalance, in its order."""
@@ -122,5 +122,6 @@ class Process:
         return [message async for _, message in self.consumer.getmany(timeout=0.01)]
 
 
-async def _nothing(*_: Any, **__: Any) -> None:
-    return None
+async def do_nothing(*_: Any, **__: Any) -> None:
+    """In place of what has to be awaited, and has no effect here."""
+    return

@@ -56,6 +56,10 @@ def test_it_uses_our_transport_and_never_leaves_its_group_for_being_slow(make_ap
     assert not app.conf.web_enabled
 
 
+def test_no_producer_is_started_because_none_is_used(make_app):
+    assert list(make_app().boot_strategy.kafka_producer()) == []
+
+
 def test_all_servers_of_the_bootstrap_list_are_used(make_app):
     app = make_app(broker=Broker(bootstrap="one:9092, two:9093"))
     assert [(url.host, url.port) for url in app.transport.url] == [("one", 9092), ("two", 9093)]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError, RequestTimedOutError, TopicAuthorizationFailedError
 from faust.types import TP
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -119,6 +120,50 @@ def test_each_private_method_is_checked_that_we_override():
             overrides = any(name in vars(parent) for parent in ours.__mro__[1:])
             if inspect.isfunction(function) and overrides and name != "__init__":
                 assert name in checked
+
+
+class Connection:
+    """In place of aiokafka's consumer: starts once the errors that it is given are used up."""
+
+    def __init__(self, errors: list[Exception]) -> None:
+        self._errors = errors
+        self.is_open = False
+
+    async def start(self) -> None:
+        self.is_open = True
+        if self._errors:
+            raise self._errors.pop(0)
+
+    async def stop(self) -> None:
+        self.is_open = False
+
+
+def start_thread(
+    process: Process, loop: asyncio.AbstractEventLoop, errors: list[Exception]
+) -> list[Connection]:
+    """Start a real thread's consumer, in the loop of the test; return every connection that it made."""
+    connections: list[Connection] = []
+
+    def connect(**_: Any) -> Connection:
+        connections.append(Connection(errors))
+        return connections[-1]
+
+    thread = process.consumer._new_consumer_thread()
+    thread.thread_loop.close()
+    thread._create_consumer = connect
+    thread.sleep = fake_kafka.do_nothing
+    loop.run_until_complete(thread.on_start())
+    return connections
+
+
+def test_a_worker_that_begins_while_the_broker_resets_its_connections_waits(process, loop):
+    connections = start_thread(process, loop, [KafkaConnectionError("reset"), RequestTimedOutError()])
+    assert [each.is_open for each in connections] == [False, False, True]
+
+
+def test_a_worker_whose_broker_refuses_it_for_good_does_not_wait(process, loop):
+    with pytest.raises(TopicAuthorizationFailedError):
+        start_thread(process, loop, [TopicAuthorizationFailedError("errata.predictions")])
 
 
 def test_a_run_holds_the_records_as_they_came(process, broker, loop):

@@ -15,6 +15,8 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
+from bench.chaos.proxy import Proxy
+from errata.command.local_broker import start_local_broker, stop_local_broker, wait_for_broker
 from errata.settings import Broker, Settings, Worker
 from errata.topics import EVENT_TOPICS, FEEDBACK, PREDICTIONS, ensure_topics
 from tests.servers import free_port, running_broker
@@ -244,6 +246,30 @@ def test_a_worker_whose_broker_is_gone_ends_within_seconds_when_asked(tmp_path, 
     asked = time.monotonic()
     assert worker.end() == 0
     assert time.monotonic() - asked < 8
+
+
+def test_a_worker_that_begins_while_its_connections_are_reset_waits_until_they_hold(tmp_path, start, store):
+    port = free_port()
+    proxy = Proxy(port)
+    process = start_local_broker(port, tmp_path / "broker.log", proxy.port)
+    bootstrap = f"127.0.0.1:{proxy.port}"
+    try:
+        wait_for_broker(bootstrap, timeout_seconds=20)
+        settings = settings_for(bootstrap)
+        ensure_topics(settings.broker)
+        with producing(bootstrap) as send:
+            send(300)
+        worker = start(settings)
+        until = time.monotonic() + 6
+        while time.monotonic() < until:
+            proxy.reset()
+            time.sleep(0.005)
+        assert worker.process.poll() is None, worker.log()[-4000:]
+        wait_until(lambda: len(stored_numbers(store)) >= 300, worker)
+        assert worker.end() == 0
+    finally:
+        stop_local_broker(process)
+        proxy.close()
 
 
 def test_a_worker_says_that_it_waits_for_the_broker_and_ends_when_asked(start):

@@ -10,16 +10,19 @@ from hypothesis import strategies as st
 
 from bench.chaos.observing import observe
 from bench.chaos.oracle import Expected, Observed, distance_ppm
-from bench.chaos.traffic import MODEL, NEWCOMER, make_traffic
-from errata.settings import Model, Task
+from bench.chaos.traffic import MODEL, NEWCOMER, PERSONS, make_traffic
+from errata.settings import Model, Retention, Task
 from quality.distances import measure_distance
 from storage.database import Database
+from storage.erasing import erase_content
 from storage.intake import apply, sweep_orphans
+from storage.retention import remove_old
 from streams.decoding import decode_run
 from streams.driver import FetchedRecord, FetchedRun
-from tests.builders import START_US
+from tests.builders import MINUTE_US, START_US
 
 MODELS = {MODEL: Model(task=Task(kind="text"))}
+DAY_US = 24 * 60 * MINUTE_US
 
 
 @pytest.fixture
@@ -131,6 +134,49 @@ def test_what_is_mended_must_be_stored(stored):
     mended = expected.mend()
     assert {event.data.model for event in mended.values()} == {NEWCOMER}
     assert expected.judge(observed).lost == len(mended) > 0
+
+
+def test_a_person_of_whom_something_is_kept_is_told(stored):
+    expected, observed = stored
+    expected.erase(PERSONS[0])
+    judgement = expected.judge(observed)
+    assert judgement.remaining > 1
+    assert not judgement.is_right()
+
+
+def test_an_erased_person_is_gone_and_stays_counted(db: Database, stored):
+    expected, observed = stored
+    assert PERSONS[0] in observed.subjects
+    expected.erase(PERSONS[0])
+    erase_content(db, PERSONS[0])
+    judgement = expected.judge(observe(db))
+    assert judgement.is_right(), judgement
+
+
+def test_what_is_erased_of_somebody_else_is_lost(db: Database, stored):
+    expected, _ = stored
+    expected.erase(PERSONS[0])
+    erase_content(db, PERSONS[0])
+    erase_content(db, PERSONS[1])
+    assert expected.judge(observe(db)).lost > 1
+
+
+def test_what_is_purged_is_gone_and_stays_counted(db: Database, stored):
+    expected, observed = stored
+    expected.purge(START_US + DAY_US // 2)
+    assert expected.judge(observed).remaining == expected.n_purged() > 100
+    remove_old(db, Retention(predictions_days=5.5), START_US + 6 * DAY_US)
+    judgement = expected.judge(observe(db))
+    assert judgement.is_right(), judgement
+
+
+def test_a_window_that_lacks_a_purged_prediction_is_told(stored):
+    expected, observed = stored
+    expected.purge(START_US + DAY_US // 2)
+    before = expected.judge(observed).wrong_windows
+    key = next(key for key, numbers in observed.windows.items() if key[3] < START_US + DAY_US // 2)
+    observed.windows[key]["n"] += 1
+    assert (before, expected.judge(observed).wrong_windows) == (0, 1)
 
 
 def test_a_naive_worker_is_judged_by_how_often_an_event_was_sent():

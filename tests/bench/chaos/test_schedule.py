@@ -19,6 +19,10 @@ def test_as_much_is_planned_as_was_asked_for():
         assert happening["restore"] + happening["restore while running"] == restores
 
 
+def test_a_failover_is_measured_in_a_campaign_of_fifty_kills():
+    assert sum(plan.measures_failover for plan in plan_campaign(7, 50, 5, 5, BOTH)) == 1
+
+
 def test_a_restore_follows_its_backup():
     for plan in plan_campaign(7, 200, 0, 60, BOTH):
         n_copies = 0
@@ -30,6 +34,8 @@ def test_a_restore_follows_its_backup():
 def test_a_long_campaign_plans_every_failpoint_and_both_databases():
     plans = plan_campaign(7, 400, 0, 0, BOTH)
     lives = [life for plan in plans for lives in (*plan.lives, plan.verb_lives) for life in lives]
+    lives += [trouble.life for plan in plans for trouble in plan.troubles if trouble.life is not None]
     assert {life.failpoint for life in lives} == {None, *FAILPOINTS}
+    assert {plan.purges for plan in plans} == {True, False}
     assert {plan.database for plan in plans} == set(BOTH)
     assert any(plan.measures_failover for plan in plans)
