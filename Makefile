@@ -98,7 +98,7 @@ chaos-model: $(INSTALLED)  ## Run random histories of the real consumer and tran
 
 .PHONY: bench-statistics
 bench-statistics: $(INSTALLED) $(STATISTICS)  ## What detectors, intervals and estimates do on streams whose truth is known; SCALE=, SEED=, WORKERS=, DATA=
-	$(BIN)/python -m bench.statistics
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.statistics
 
 $(STATISTICS): bench/statistics/requirements.txt
 	@python=$$(scripts/find_python.sh); test -x .venv-statistics/bin/python || "$$python" -m venv .venv-statistics

@@ -288,6 +288,7 @@ class _Rows:
             for name, (kind, none) in _ARRAYS.items()
         }
         self._stage: list[Stage] = [each.stage for each in self._states]
+        self._is_staged = np.array([stage != "calm" for stage in self._stage], dtype=np.bool_)
         self._told = [each.told for each in self._states]
         self._opened = [each.opened for each in self._states]
         whole = states.get(ALL, DetectorState())
@@ -458,7 +459,7 @@ class _Rows:
     ) -> list[Notice]:
         rows = self._arrays
         evidence = log_mean(rows["log_r"][at])
-        staged = np.array([self._stage[place] != "calm" for place in at.tolist()])
+        staged = self._is_staged[at]
         below = np.zeros(len(at), dtype=bool)
         if staged.any():
             on = at[staged]
@@ -494,6 +495,7 @@ class _Rows:
         if stage == before:
             return []
         self._stage[place] = stage
+        self._is_staged[place] = stage != "calm"
         rows["stage_us"][place] = -1 if stage == "calm" else time_us
         notice = Notice(self._names[place], stage, state, log_evidence, before, time_us)
         if stage == "alarmed":
