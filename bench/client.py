@@ -2,12 +2,15 @@
 
 Beside it, in the same run and against the same broker, kafka-python's own `send` of the very same bytes, one event a
 record. Every call is timed by itself. *Full* is a caller that never pauses; *paced* is one that sleeps between its
-calls, as a service that waits for requests does. What arrived is counted by reading it back from the broker, by id.
+calls, as a service that waits for requests does; *steady* is one that offers 200,000 events a second in bursts of 200.
+Offered is what was told, acknowledged what all replicas have, dropped what did not fit into the queue meanwhile. What
+arrived is counted by reading it back from the broker, by id. The same against a sink (bench/sink.py), which
+acknowledges and keeps nothing, tells what the client could do with a broker that costs nothing; what the broker's own
+process takes for an event is said beside it.
 
 A pause empties the caches of a processor, and then all code is slow: so `json.dumps` of the same event is timed too.
 
-The last line is one JSON object; `p50_us` and `p99_us` are those of the full load, `paced_` the others. With the
-package `crc32c` (the extra `fast`) neither client nor `send` compress, without it both use gzip.
+The last line is one JSON object; `p50_us` and `p99_us` are those of the full load, `paced_` the others.
 """
 
 import argparse
@@ -15,8 +18,10 @@ import array
 import itertools
 import json
 import logging
+import math
 import os
 import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -32,7 +37,6 @@ from kafka.admin import NewTopic
 
 from errata.client import Client
 from errata.command.local_broker import start_local_broker, stop_local_broker, wait_for_broker
-from errata.delivery import compression
 from errata.events import Event, PredictionData
 from errata.identity import new_id
 from errata.settings import Broker
@@ -44,6 +48,8 @@ PARTITIONS: Final = 4
 #: Events told before anything is timed, so that connections, caches and names are warm.
 WARM_UP: Final = 2_000
 PACED_PER_S: Final = 1_000
+STEADY_PER_S: Final = 200_000
+BURST: Final = 200
 SECOND: Final = 1_000_000_000
 
 _ids_of = msgspec.json.Decoder(list[msgspec.defstruct("Event", [("id", str)])])  # type: ignore[misc]
@@ -90,14 +96,19 @@ def time_calls(call: Callable[[Any], Any], given: Iterator[Any], seconds: float,
     return sorted(taken)
 
 
-def call_for(call: Callable[[Any], Any], given: Iterator[Any], seconds: float) -> int:
-    """Call for so long without a look at the clock for each, and return how many calls that were."""
+def call_for(
+    call: Callable[[Any], Any], given: Iterator[Any], seconds: float, per_second: float = math.inf
+) -> int:
+    """Call for so long, in bursts and at most so often, and return how many calls that were."""
     n_calls = 0
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        for one in itertools.islice(given, 100):
+    started = time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < seconds:
+        if n_calls > elapsed * per_second:
+            time.sleep(n_calls / per_second - elapsed)
+            continue
+        for one in itertools.islice(given, BURST):
             call(one)
-        n_calls += 100
+        n_calls += BURST
     return n_calls
 
 
@@ -131,6 +142,9 @@ def errata_part(bootstrap: str, source: str, seconds: float, pause: float) -> di
         return client.counters.sent
 
     found = run_load(tell, sent, predictions(), seconds, pause)
+    if not pause:
+        steady = run_throughput(tell, sent, predictions(), seconds, STEADY_PER_S)
+        found |= {f"steady_{name}": figure for name, figure in steady.items()}
     client.close()
     counts = client.counters.as_dict()
     return found | {"acknowledged": counts["sent"], "dropped": sum(counts["dropped"].values())}
@@ -145,13 +159,29 @@ def run_load(
     sent()
     found: dict[str, Any] = describe(time_calls(call, given, seconds, pause))
     if not pause:
-        before = sent()
-        cpu, started = time.process_time(), time.perf_counter()
-        found["told_per_s"] = round(call_for(call, given, seconds) / (time.perf_counter() - started))
-        n_sent = sent() - before
-        found["events_per_s"] = round(n_sent / (time.perf_counter() - started))
-        found["cpu_us_per_event"] = round((time.process_time() - cpu) / max(1, n_sent) * 1e6, 2)
+        found |= run_throughput(call, sent, given, seconds, math.inf)
     return found
+
+
+def run_throughput(
+    call: Callable[[Any], None],
+    sent: Callable[[], int],
+    given: Iterator[Any],
+    seconds: float,
+    per_second: float,
+) -> dict[str, Any]:
+    """Offer events for so long, and say how many a second were told and acknowledged, and their processor time."""
+    before = sent()
+    cpu, started = time.process_time(), time.perf_counter()
+    n_offered = call_for(call, given, seconds, per_second)
+    offered_seconds = time.perf_counter() - started
+    n_sent = sent() - before
+    return {
+        "offered_per_s": round(n_offered / offered_seconds),
+        "events_per_s": round(n_sent / (time.perf_counter() - started)),
+        "dropped_ppm": round((n_offered - n_sent) / n_offered * 1_000_000),
+        "cpu_us_per_event": round((time.process_time() - cpu) / max(1, n_sent) * 1e6, 2),
+    }
 
 
 def kafka_part(bootstrap: str, source: str, seconds: float, pause: float) -> dict[str, Any]:
@@ -162,7 +192,7 @@ def kafka_part(bootstrap: str, source: str, seconds: float, pause: float) -> dic
         enable_idempotence=True,
         linger_ms=100,
         batch_size=150_000,
-        compression_type=compression(),
+        compression_type="gzip",
         max_block_ms=60_000,
     )
     topic = f"bench.{source}"
@@ -222,6 +252,12 @@ def away_part(spool: Path | None, seconds: float) -> dict[str, Any]:
     }
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has taken of the processors so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def rss_mib() -> float:
     """What of this process is in memory now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -269,7 +305,39 @@ def count_arrived(bootstrap: str, topic: str, expected: int, *, in_batches: bool
     return max(len(ids), n_records)
 
 
-def measure(bootstrap: str, seconds: float, repeats: int) -> dict[str, Any]:
+def measure_sink(seconds: float) -> dict[str, Any]:
+    """The client beside a server that acknowledges and keeps nothing."""
+    bootstrap = f"127.0.0.1:{free_port()}"
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "bench.sink",
+        bootstrap.rpartition(":")[2],
+        str(PARTITIONS),
+    ]
+    with subprocess.Popen(command) as sink:
+        try:
+            wait_until_open(bootstrap)
+            return run_part("errata", bootstrap=bootstrap, source="sink", seconds=seconds)
+        finally:
+            sink.kill()
+
+
+def wait_until_open(bootstrap: str) -> None:
+    """Return as soon as a server listens, or raise TimeoutError after 20 seconds."""
+    host, _, port = bootstrap.rpartition(":")
+    for _ in range(200):
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(f"nothing listens at {bootstrap}")
+
+
+def measure(bootstrap: str, broker_pid: int, seconds: float, repeats: int) -> dict[str, Any]:
     """All parts, the paired ones in turns; each figure is the median of its repeats."""
     ensure_topics(Broker(bootstrap=bootstrap, partitions=PARTITIONS))
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
@@ -282,10 +350,15 @@ def measure(bootstrap: str, seconds: float, repeats: int) -> dict[str, Any]:
     for _ in range(repeats):
         for load, pause in (("full", 0.0), ("paced", 1 / PACED_PER_S)):
             for name in ("errata", "kafka", "json"):
+                cpu = cpu_seconds(broker_pid)
                 part = run_part(
                     name, bootstrap=bootstrap, source=f"{name}-{load}", seconds=seconds, pause=pause
                 )
+                if "acknowledged" in part:
+                    spent = cpu_seconds(broker_pid) - cpu
+                    part["broker_cpu_us_per_event"] = round(spent / part["acknowledged"] * 1e6, 2)
                 found.setdefault(f"{name}_{load}", []).append(part)
+        found.setdefault("errata_sink", []).append(measure_sink(seconds))
     figures = {
         name: {key: statistics.median(p[key] for p in parts) for key in parts[0]}
         for name, parts in found.items()
@@ -300,6 +373,12 @@ def measure(bootstrap: str, seconds: float, repeats: int) -> dict[str, Any]:
         "p50_us": figures["errata_full"]["p50_us"],
         "p99_us": figures["errata_full"]["p99_us"],
         "events_per_s": figures["errata_full"]["events_per_s"],
+        "steady_events_per_s": figures["errata_full"]["steady_events_per_s"],
+        "steady_dropped_ppm": figures["errata_full"]["steady_dropped_ppm"],
+        "sink_events_per_s": figures["errata_sink"]["events_per_s"],
+        "sink_steady_events_per_s": figures["errata_sink"]["steady_events_per_s"],
+        "cpu_us_per_event": figures["errata_full"]["cpu_us_per_event"],
+        "broker_cpu_us_per_event": figures["errata_full"]["broker_cpu_us_per_event"],
         "paced_p50_us": figures["errata_paced"]["p50_us"],
         "paced_p99_us": figures["errata_paced"]["p99_us"],
         "kafka_python_send_p50_us": figures["kafka_full"]["p50_us"],
@@ -312,7 +391,6 @@ def measure(bootstrap: str, seconds: float, repeats: int) -> dict[str, Any]:
         "arrived": arrived,
         "kafka_python_acknowledged": kafka_acknowledged,
         "kafka_python_arrived": kafka_arrived,
-        "compression": compression(),
         "load_average": os.getloadavg()[0],
         **figures,
     }
@@ -343,7 +421,7 @@ def main() -> None:
             broker = start_local_broker(int(bootstrap.rpartition(":")[2]), Path(directory) / "broker.log")
             try:
                 wait_for_broker(bootstrap, 20)
-                result = measure(bootstrap, given.seconds, given.repeats)
+                result = measure(bootstrap, broker.pid, given.seconds, given.repeats)
             finally:
                 stop_local_broker(broker)
             away = run_part("away", seconds=2 * given.seconds)

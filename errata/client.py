@@ -25,11 +25,12 @@ import msgspec
 
 from errata.backlog import Backlog
 from errata.counters import Counters
-from errata.delivery import Delivery, OpenProducer, open_kafka_producer
+from errata.delivery import Delivery, OpenProducer
 from errata.events import Data, FeedbackData, PredictionData, VocData, Who, encode_json
 from errata.identity import Stamps, new_id
 from errata.masking import mask as mask_text
 from errata.partitioning import TOPIC_OF, Encoded
+from errata.producing import KafkaProducer
 from errata.settings import Settings
 from errata.topics import FEEDBACK, PREDICTIONS, VOC, kafka_options
 from errata.wire import format_time, is_id, is_source, is_time, text_after_id, text_before_id
@@ -70,12 +71,12 @@ class Client:
         `source` names the service (CloudEvents source). `spool_directory` keeps events on disk while no
         broker answers; without it they wait in memory. `mask` is called with every input, output, correction
         and VOC text, and what it returns is sent instead; VOC text is masked by errata/masking.py before.
-        `connection` are further options of kafka.KafkaProducer; `open_producer` replaces it altogether.
+        `connection` are options by which kafka-python reaches the broker; `open_producer` replaces all of that.
         """
         self._enabled = enabled
         self._mask = mask
         options = {"bootstrap_servers": bootstrap, **(connection or {})}
-        self._open_producer = open_producer or (lambda: open_kafka_producer(options, delivery_seconds))
+        self._open_producer = open_producer or (lambda: KafkaProducer(options, delivery_seconds))
         self._limits = {
             "limit_events": queue_events,
             "limit_bytes": queue_bytes,
@@ -358,16 +359,9 @@ class Client:
                     self.counters,
                     self._open_producer,
                     names=self._names,
-                    on_connect=self._exit_first,
                     **self._delivering,
                 )
                 self._delivery.start()
-
-    def _exit_first(self) -> None:
-        """Register again: exit handlers run latest first, and the producer must not be closed before us."""
-        atexit.unregister(self._at_exit)
-        if not self._is_closed:
-            atexit.register(self._at_exit)
 
 
 def _close_at_exit(client: weakref.ref[Client]) -> None:

@@ -1,23 +1,21 @@
 """The one thread that carries a client's events to Kafka, or to the spool while no broker answers.
 
-Kafka's producer lives in this thread alone: making it can block for seconds, and it must be given up after a
+The producer belongs to this thread alone: making it can block for seconds, and it must be given up after a
 failure. Events are sent in chunks, and a chunk is done when every record of it is acknowledged by all
-replicas. What may have failed goes to the spool, or back to the queue. So an event may be sent twice, but is
-not lost; its id tells.
+replicas; meanwhile the next one is got ready. What may have failed goes to the spool, or back to the queue. So an
+event may be sent twice, but is not lost; its id tells.
 """
 
 import contextlib
-import importlib.util
 import logging
-import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, NamedTuple
 
-from kafka import KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.errors import KafkaError
 
 from errata.backlog import Backlog
 from errata.checking import fit_the_wire
@@ -25,100 +23,40 @@ from errata.counters import Counters
 from errata.errors import Malformed
 from errata.events import PredictionData, key_of
 from errata.partitioning import Encoded, Record, by_topic, gather, topic_of
+from errata.producing import TOO_LARGE, Producer, Sending
 from errata.spool import Spool
 from errata.topics import PREDICTIONS
-from errata.wire import batch_headers, decode_event, join_batch
+from errata.wire import decode_event
 
 logger = logging.getLogger(__name__)
 
-#: What is sent before its acknowledgements are waited for. Where a service keeps Python's lock busy, each turn
-#: of this thread begins with 5 ms of waiting for it, so that few turns have to do much.
-_CHUNK_EVENTS: Final = 20_000
-_CHUNK_BYTES: Final = 8_000_000
+#: What is sent at once. Where a service keeps Python's lock busy, this thread waits 5 ms for it whenever it has let
+#: it go, some ten times a chunk, so that few chunks have to do much.
+_CHUNK_EVENTS: Final = 40_000
+_CHUNK_BYTES: Final = 16_000_000
+#: What is read from the spool at once. It is read one by one, which takes longer.
+_SPOOLED_EVENTS: Final = 20_000
+_SPOOLED_BYTES: Final = 8_000_000
 #: More at once would not fit the cache of a processor.
 _CHECKED_EVENTS: Final = 100
 _MOST_NAMES: Final = 1000
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 10.0
-_PROBE_SECONDS: Final = 1.0
-_BOOTSTRAP_SECONDS: Final = 5.0
+_DISK_PAUSE_SECONDS: Final = 1.0
 _ADOPT_SECONDS: Final = 30.0
 #: Feedback and VOC may fill the spool to this multiple of what predictions may.
 _RESERVE: Final = 1.25
-_TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
-
-
-class Acknowledgement(Protocol):
-    """What a producer promises about one record."""
-
-    def get(self, timeout: float) -> Any:
-        """Wait for the acknowledgement. Raises KafkaError when there is none."""
-
-
-class Producer(Protocol):
-    """What is needed of kafka.KafkaProducer."""
-
-    def partitions_for(self, topic: str) -> set[int]:
-        """The partitions of a topic. Raises KafkaError when the broker does not tell."""
-
-    def send(
-        self, topic: str, *, value: bytes, headers: list[tuple[str, bytes]], partition: int
-    ) -> Acknowledgement:
-        """Begin to send a record."""
-
-    def close(self, timeout: float) -> None:
-        """Let go of the connections."""
 
 
 OpenProducer = Callable[[], Producer]
 
 
-def open_kafka_producer(options: Mapping[str, Any], delivery_seconds: float) -> Producer:
-    """An idempotent producer that waits for all replicas. Raises KafkaError or OSError if no broker answers.
+class _Chunk(NamedTuple):
+    """Events whose records are on their way."""
 
-    `options` are kafka-python's, `bootstrap_servers` among them.
-    """
-    # A refused connection is seen here first, because kafka-python logs every one of them as an error.
-    _probe(options["bootstrap_servers"])
-    producer: Producer = KafkaProducer(
-        **{
-            "acks": "all",
-            "enable_idempotence": True,
-            "compression_type": compression(),
-            # A topic that a client creates by accident has the wrong number of partitions.
-            "allow_auto_create_topics": False,
-            "bootstrap_timeout_ms": int(_BOOTSTRAP_SECONDS * 1000),
-            # Whole chunks in one request.
-            "max_request_size": _CHUNK_BYTES,
-            "max_block_ms": int(_BOOTSTRAP_SECONDS * 1000),
-            "request_timeout_ms": int(delivery_seconds * 500),
-            "delivery_timeout_ms": int(delivery_seconds * 1000),
-            **options,
-        }
-    )
-    return producer
-
-
-def compression() -> str | None:
-    """gzip, but none where the package `crc32c` is installed (the extra `fast`).
-
-    Without it kafka-python sums every byte up in Python, which takes the service's time; with it, compressing
-    costs more than all the rest of the way of an event.
-    """
-    return None if importlib.util.find_spec("crc32c") else "gzip"
-
-
-def _probe(servers: str | Sequence[str]) -> None:
-    names = servers.split(",") if isinstance(servers, str) else servers
-    refusal: OSError = ConnectionRefusedError(f"no server in {servers!r}")
-    for name in names:
-        host, _, port = name.strip().rpartition(":")
-        try:
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_SECONDS):
-                return
-        except OSError as error:
-            refusal = error
-    raise refusal
+    events: Sequence[Encoded]
+    records: Sequence[Record]
+    sending: Sending
 
 
 class Delivery:
@@ -137,7 +75,6 @@ class Delivery:
         record_bytes: int,
         delivery_seconds: float,
         names: set[tuple[str, str]],
-        on_connect: Callable[[], None] = lambda: None,
     ) -> None:
         """`names` are those of models and versions that were right so far; more are added to it."""
         self._backlog = backlog
@@ -150,13 +87,15 @@ class Delivery:
         self._record_bytes = record_bytes
         self._delivery_seconds = delivery_seconds
         self._names = names
-        self._on_connect = on_connect
         self._spool: Spool | None = None
         self._adopt_at = 0.0
         self._producer: Producer | None = None
         self._retry_at = 0.0
         self._pause_seconds = _FIRST_PAUSE_SECONDS
+        #: Taken and neither settled nor under way.
         self._in_hand: list[Encoded] = []
+        #: Oldest first.
+        self._under_way: deque[_Chunk] = deque()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="errata-delivery", daemon=True)
 
@@ -186,9 +125,6 @@ class Delivery:
         """In a forked child: leave everything to the parent, without touching what is shared with it."""
         if self._spool is not None:
             self._spool.abandon()
-        # Closing the producer would speak on the parent's connections, so that it must not close itself
-        # either.
-        getattr(self._producer, "_unregister_cleanup", lambda: None)()
 
     # --- In the thread ------------------------------------------------------------------------------------
 
@@ -202,8 +138,10 @@ class Delivery:
             except Exception:
                 # A defect must not end the thread: the service would lose its events and never hear of it.
                 logger.exception("errata: delivering failed; trying again")
-                self._put_back(self._in_hand)
+                self._put_back(self._all_in_hand())
+                self._under_way.clear()
                 self._disconnect()
+        self._settle_under_way(0)
         self._put_aside(self._spool)
         self._disconnect()
         if self._spool is not None:
@@ -218,7 +156,7 @@ class Delivery:
         return 0.0 if self._producer is not None else self._pause_seconds
 
     def _step(self) -> None:
-        """Deliver one chunk of new events, and one of spooled ones."""
+        """Send one chunk of new events, settle the one before, and send one of spooled events."""
         is_connected = self._connect()
         if not is_connected and self._spool is None:
             self._closing.wait(min(self._pause_seconds, 1.0))
@@ -226,14 +164,29 @@ class Delivery:
         taken = self._in_hand = self._backlog.take(_CHUNK_EVENTS, _CHUNK_BYTES)
         events = self._in_hand = self._address(taken)
         self._backlog.settle(len(taken) - len(events))
-        unsent = self._send(events) if is_connected else events
-        self._counters.add(sent=len(events) - len(unsent))
-        unsettled = unsent if self._spool is None else self._write(unsent, self._spool)
-        self._backlog.settle(len(events) - len(unsettled))
-        self._put_back(unsettled)
+        if is_connected and self._begin(events):
+            self._in_hand = []
+        # While this chunk is on its way the next one can be got ready, if there is any.
+        self._settle_under_way(n_left=0 if self._in_hand or not len(self._backlog) else 1)
         if self._producer is not None and self._spool is not None:
             self._recover(self._spool)
-        elif unsettled:
+
+    def _settle_under_way(self, n_left: int) -> None:
+        """Wait for the chunks under way but the last `n_left`, or for all if one fails, and keep what failed."""
+        n_failed = 0
+        while len(self._under_way) > (0 if n_failed else n_left):
+            chunk = self._under_way[0]
+            failed = self._wait(chunk)
+            self._under_way.popleft()
+            self._in_hand[n_failed:n_failed] = failed
+            n_failed += len(failed)
+            self._counters.add(sent=len(chunk.events) - len(failed))
+            self._backlog.settle(len(chunk.events) - len(failed))
+        unsent = self._in_hand
+        unsettled = unsent if self._spool is None else self._write(unsent, self._spool)
+        self._backlog.settle(len(unsent) - len(unsettled))
+        self._put_back(unsettled)
+        if unsettled and (self._producer is None or self._spool is not None):
             # Neither broker nor disk take anything: there is no hurry to ask them again.
             self._closing.wait(_FIRST_PAUSE_SECONDS)
 
@@ -241,10 +194,12 @@ class Delivery:
         """Find out where each event goes, and count those that no reader would accept."""
         addressed: list[Encoded] = []
         for topic, ours in by_topic(waiting).items():
+            keys = [event.key for event in ours]
+            raws = [event.raw for event in ours]
             for start in range(0, len(ours), _CHECKED_EVENTS):
-                some = ours[start : start + _CHECKED_EVENTS]
-                is_known = "" not in [event.key for event in some]
-                if is_known and fit_the_wire(topic, [event.raw for event in some]):
+                end = start + _CHECKED_EVENTS
+                some = ours[start:end]
+                if "" not in keys[start:end] and fit_the_wire(topic, raws[start:end]):
                     addressed += some
                 else:
                     addressed += filter(None, map(self._address_one, some))
@@ -273,7 +228,6 @@ class Delivery:
             self._wait_longer(error)
             return False
         self._pause_seconds = _FIRST_PAUSE_SECONDS
-        self._on_connect()
         return True
 
     def _wait_longer(self, error: Exception) -> None:
@@ -286,64 +240,64 @@ class Delivery:
         producer, self._producer = self._producer, None
         if producer is not None:
             with contextlib.suppress(KafkaError, OSError):
-                producer.close(timeout=1)
+                producer.close()
 
-    def _send(self, events: Sequence[Encoded]) -> list[Encoded]:
-        """Send events and return those that are not acknowledged; then the producer is given up."""
-        if not events:
-            return []
+    def _begin(self, events: Sequence[Encoded]) -> bool:
+        """Send events on their way; False if that fails, and then the producer is given up."""
         assert self._producer is not None
         try:
-            partitions = {
-                topic: len(self._producer.partitions_for(topic))
-                for topic in {event.topic for event in events}
-            }
-            records = gather(
-                events, partitions, record_events=self._record_events, record_bytes=self._record_bytes
-            )
-            return self._send_records(self._producer, records)
+            if events:
+                self._under_way.append(self._send(self._producer, events))
         except (KafkaError, OSError) as error:
-            self._disconnect()
-            self._wait_longer(error)
-            return list(events)
+            self._give_up(error)
+            return False
+        return True
 
-    def _send_records(self, producer: Producer, records: Sequence[Record]) -> list[Encoded]:
-        """Send records all at once, wait for each, and return the events of those that failed."""
-        pending = [
-            (
-                record,
-                producer.send(
-                    record.topic,
-                    value=join_batch(event.raw for event in record.events),
-                    headers=batch_headers(),
-                    partition=record.partition,
-                ),
-            )
-            for record in records
-        ]
+    def _send(self, producer: Producer, events: Sequence[Encoded]) -> _Chunk:
+        partitions = {topic: producer.n_partitions(topic) for topic in {event.topic for event in events}}
+        records = gather(
+            events, partitions, record_events=self._record_events, record_bytes=self._record_bytes
+        )
+        return _Chunk(events, records, producer.send(records))
+
+    def _wait(self, chunk: _Chunk) -> list[Encoded]:
+        """Wait for the acknowledgements of a chunk, and return the events of records that have none."""
         unsent: list[Encoded] = []
         failure: Exception | None = None
-        for record, acknowledgement in pending:
-            try:
-                acknowledgement.get(timeout=self._delivery_seconds + 1)
-            except _TOO_LARGE:
-                unsent += self._send_halves(producer, record)
-            except (KafkaError, OSError) as error:
+        try:
+            outcomes = chunk.sending.wait(self._delivery_seconds + 1)
+        except (KafkaError, OSError) as error:
+            self._give_up(error)
+            return list(chunk.events)
+        for record, refusal in zip(chunk.records, outcomes, strict=True):
+            if isinstance(refusal, TOO_LARGE):
+                unsent += self._send_halves(record)
+            elif refusal is not None:
                 unsent += record.events
-                failure = error
+                failure = refusal
         if failure is not None:
-            self._disconnect()
-            self._wait_longer(failure)
+            self._give_up(failure)
         return unsent
 
-    def _send_halves(self, producer: Producer, record: Record) -> list[Encoded]:
+    def _send_halves(self, record: Record) -> list[Encoded]:
         """Send a record that is larger than the broker allows as two; one event alone is given up."""
         if len(record.events) == 1:
             self._counters.drop(record.topic, "refused_by_broker")
             return []
         middle = len(record.events) // 2
-        halves = (record.events[:middle], record.events[middle:])
-        return self._send_records(producer, [record._replace(events=half) for half in halves])
+        unsent: list[Encoded] = []
+        for events in (record.events[:middle], record.events[middle:]):
+            if self._producer is None:
+                unsent += events
+            else:
+                half = record._replace(events=events)
+                unsent += self._wait(_Chunk(events, [half], self._producer.send([half])))
+        return unsent
+
+    def _give_up(self, error: Exception) -> None:
+        if self._producer is not None:
+            self._disconnect()
+            self._wait_longer(error)
 
     # --- The spool ----------------------------------------------------------------------------------------
 
@@ -390,14 +344,25 @@ class Delivery:
             if time.monotonic() >= self._adopt_at:
                 spool.adopt()
                 self._adopt_at = time.monotonic() + _ADOPT_SECONDS
-            entries = spool.read(_CHUNK_EVENTS, _CHUNK_BYTES)
+            entries = spool.read(_SPOOLED_EVENTS, _SPOOLED_BYTES)
             events = [event for raw in entries if (event := self._read_entry(raw))]
-            if entries and not self._send(events):
+            if entries and not self._send_spooled(events):
                 spool.forget(entries)
                 self._counters.add(sent=len(events), recovered=len(entries))
         except OSError as error:
             self._count_spool_failure(error)
-            self._closing.wait(_PROBE_SECONDS)
+            self._closing.wait(_DISK_PAUSE_SECONDS)
+
+    def _send_spooled(self, events: Sequence[Encoded]) -> list[Encoded]:
+        """Send events and wait; return those that are not acknowledged."""
+        if not events:
+            return []
+        assert self._producer is not None
+        try:
+            return self._wait(self._send(self._producer, events))
+        except (KafkaError, OSError) as error:
+            self._give_up(error)
+            return list(events)
 
     def _read_entry(self, raw: bytes) -> Encoded | None:
         try:
@@ -409,6 +374,10 @@ class Delivery:
 
     # --- What cannot be sent now --------------------------------------------------------------------------
 
+    def _all_in_hand(self) -> list[Encoded]:
+        """What is taken and not settled, in its order."""
+        return [event for chunk in self._under_way for event in chunk.events] + self._in_hand
+
     def _put_back(self, events: Sequence[Encoded]) -> None:
         self._backlog.put_back(events)
         self._in_hand = []
@@ -416,8 +385,9 @@ class Delivery:
     def _put_aside(self, spool: Spool | None) -> None:
         """Save what is here to the spool because the client closes; without one it is dropped."""
         waiting = self._backlog.take_all()
-        events = self._in_hand + self._address(waiting)
+        in_hand = self._all_in_hand()
+        events = in_hand + self._address(waiting)
         rest = events if spool is None else self._write(events, spool)
         for event in rest:
             self._counters.drop(event.topic, "closed")
-        self._backlog.settle(len(self._in_hand) + len(waiting))
+        self._backlog.settle(len(in_hand) + len(waiting))

@@ -140,6 +140,11 @@ def encode_event(event: Event, encode: Callable[[Any], bytes] = encode_json) -> 
     )
 
 
+#: What `encode_event` writes between the digits of an event's time and its data. No source holds it: quotes are
+#: escaped.
+TEXT_BEFORE_DATA: Final = b'Z","data":'
+
+
 def text_before_id(kind: type[Data]) -> str:
     """What `encode_event` writes before the id of an event."""
     name = next(name for name, struct in TYPES.items() if struct is kind)

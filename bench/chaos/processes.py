@@ -22,6 +22,7 @@ from sqlalchemy import Engine, event
 
 from bench.chaos.failpoints import Failpoints
 from bench.chaos.schedule import Life
+from errata.redaction import hide_patterns
 from errata.settings import Settings
 
 _NO_LIMIT_PAGES = 4_294_967_294
@@ -148,7 +149,7 @@ def _run_worker(start: Start) -> int:
     streams.worker.run_worker = run_watched
     failpoints.watch_kafka(streams.driver.ConsumerThread)
     _fill_disk_on_demand(start.directory / "disk full")
-    return compose.run_composed_worker(start.settings)
+    return compose.run_composed_worker(start.settings, hide_patterns)
 
 
 def _run_replay(start: Start) -> int:

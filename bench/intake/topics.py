@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeVar
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaProducer
 
 from bench.intake.events import PARTITIONS, Wanted, encode, make_batches, make_events
-from errata.delivery import Producer, open_kafka_producer
 from errata.partitioning import partition_of
 from errata.settings import Broker
 from errata.topics import FEEDBACK, PREDICTIONS, ensure_topics, kafka_options
@@ -36,7 +35,14 @@ def fill(bootstrap: str, wanted: Wanted, n_single: int) -> int:
             admin.create_topics({topic: {"num_partitions": PARTITIONS, "replication_factor": 1}})
     finally:
         admin.close()
-    producer = open_kafka_producer({"bootstrap_servers": bootstrap}, delivery_seconds=60.0)
+    producer = KafkaProducer(
+        bootstrap_servers=bootstrap,
+        acks="all",
+        compression_type="gzip",
+        max_request_size=8_000_000,
+        request_timeout_ms=30_000,
+        delivery_timeout_ms=60_000,
+    )
     try:
         _send(producer, islice(_single_messages(wanted), n_single), _AT_ONCE_SINGLE)
         n_sent = 0
@@ -63,7 +69,7 @@ def _single_messages(wanted: Wanted) -> Iterator[Message]:
         yield SINGLE[event.topic], partition_of(event.key, PARTITIONS), headers, event.raw
 
 
-def _send(producer: Producer, messages: Iterable[Message], at_once: int) -> None:
+def _send(producer: KafkaProducer, messages: Iterable[Message], at_once: int) -> None:
     for some in _portions(messages, at_once):
         sent = [
             producer.send(topic, value=value, headers=headers, partition=partition)

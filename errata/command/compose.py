@@ -7,10 +7,12 @@ from errata.command.session import holder_name, now_us
 from errata.settings import Settings
 
 
-def run_composed_worker(settings: Settings) -> int:
-    """Run a worker that stores events, watches, orders batches, sends signals and alerts, and removes the old."""
+def run_composed_worker(settings: Settings, hide: Callable[[str], str]) -> int:
+    """Run a worker that stores events, watches, orders batches, sends signals and alerts, and removes the old.
+
+    `hide` takes secrets out of what a channel of alerts answers.
+    """
     from errata.identity import new_id
-    from errata.redaction import Redaction
     from labeling.orders import collect
     from storage.database import open_database
     from storage.erasing import erase_missed
@@ -36,9 +38,7 @@ def run_composed_worker(settings: Settings) -> int:
     database = open_database(settings.database.url)
     holder = holder_name()
     sender = OutboxSender(settings.broker)
-    redaction = Redaction()
-    redaction.learn(settings)
-    alert_sender = AlertSender(settings.alerts, send, redaction.hide)
+    alert_sender = AlertSender(settings.alerts, send, hide)
     metrics = Metrics()
     worker = settings.worker
     floods = Floods(

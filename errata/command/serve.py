@@ -38,8 +38,9 @@ def worker(context: typer.Context) -> None:
     """
     from errata.command.compose import run_composed_worker
 
-    configure_logging(session_of(context).settings.logs, session_of(context).redaction)
-    raise typer.Exit(run_composed_worker(session_of(context).settings))
+    session = session_of(context)
+    configure_logging(session.settings.logs, session.redaction)
+    raise typer.Exit(run_composed_worker(session.settings, session.redaction.hide))
 
 
 def trainer(context: typer.Context) -> None:

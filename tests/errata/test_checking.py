@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,13 @@ from errata.wire import decode_event, encode_event
 from tests.builders import a_feedback_event, a_prediction_event, a_voc_event
 from tests.errata.strategies import events
 
-SAMPLES = {PREDICTIONS: a_prediction_event(), FEEDBACK: a_feedback_event(), VOC: a_voc_event()}
+#: With a fraction of a second, as the client writes every time.
+TIME_US = 1_795_415_400_000_001
+SAMPLES = {
+    PREDICTIONS: a_prediction_event(time_us=TIME_US),
+    FEEDBACK: a_feedback_event(time_us=TIME_US),
+    VOC: a_voc_event(time_us=TIME_US),
+}
 
 
 def is_accepted(raw):
@@ -28,12 +35,18 @@ def is_accepted(raw):
 def with_data(topic, **changes):
     attributes = json.loads(encode_event(SAMPLES[topic]))
     attributes["data"] |= changes
-    return json.dumps(attributes, ensure_ascii=False).encode()
+    return json.dumps(attributes, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @pytest.mark.parametrize("topic", SAMPLES)
 def test_right_events_pass_at_once(topic):
     assert fit_the_wire(topic, [encode_event(SAMPLES[topic])] * 100)
+
+
+def test_events_of_which_one_has_another_form_do_not_pass():
+    other = encode_event(msgspec.structs.replace(SAMPLES[PREDICTIONS], source="/another/tests"))
+    assert not fit_the_wire(PREDICTIONS, [encode_event(SAMPLES[PREDICTIONS]), other])
+    assert not fit_the_wire(PREDICTIONS, [b"{}"])
 
 
 def deep(levels):
@@ -82,7 +95,11 @@ def test_one_wrong_event_among_right_ones_is_noticed(topic, changes):
 @given(st.lists(events, min_size=1, max_size=5))
 def test_what_passes_is_accepted_by_every_reader(some):
     for topic in SAMPLES:
-        raws = [encode_event(event) for event in some if topic_of(event.data) == topic]
+        raws = [
+            encode_event(msgspec.structs.replace(event, source="/tests", time_us=TIME_US))
+            for event in some
+            if topic_of(event.data) == topic
+        ]
         if raws and fit_the_wire(topic, raws):
             assert all(map(is_accepted, raws))
 

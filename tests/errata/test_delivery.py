@@ -7,8 +7,9 @@ import pytest
 from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 from errata.client import Client
+from errata.partitioning import partition_of
 from errata.topics import EVENT_TOPICS, FEEDBACK, PREDICTIONS
-from errata.wire import decode_record
+from errata.wire import batch_headers, decode_record, join_batch
 from tests.records import number_id
 
 
@@ -18,6 +19,8 @@ class FakeBroker:
     def __init__(self):
         self.is_away = False
         self.limit_events = 10_000
+        #: So many connections break before one holds.
+        self.n_breaks = 0
         self.records = []
         self.n_opened = 0
         self.n_closed = 0
@@ -40,32 +43,39 @@ class FakeBroker:
 class FakeProducer:
     def __init__(self, broker):
         self.broker = broker
+        self.is_broken = broker.n_breaks > 0
+        broker.n_breaks -= self.is_broken
 
-    def partitions_for(self, topic):
+    def n_partitions(self, topic):
         if self.broker.is_away:
             raise KafkaTimeoutError
-        return {0, 1}
+        return 2
 
-    def send(self, topic, *, value, headers, partition):
-        return FakeAcknowledgement(self.broker, topic, headers, value)
+    def send(self, records):
+        return FakeSending(self, records)
 
-    def close(self, timeout):
+    def close(self):
         self.broker.n_closed += 1
 
 
-class FakeAcknowledgement:
-    def __init__(self, broker, topic, headers, value):
-        self.broker, self.topic, self.decoded = broker, topic, decode_record(headers, value)
+class FakeSending:
+    def __init__(self, producer, records):
+        self.producer, self.broker, self.records = producer, producer.broker, records
 
-    def get(self, timeout):
-        if self.broker.is_away:
-            raise KafkaTimeoutError
-        if len(self.decoded.events) > self.broker.limit_events:
-            raise MessageSizeTooLargeError
-        assert not self.decoded.refused
+    def wait(self, timeout_seconds):
+        return [self.take(record) for record in self.records]
+
+    def take(self, record):
+        if self.broker.is_away or self.producer.is_broken:
+            return KafkaTimeoutError()
+        decoded = decode_record(batch_headers(), join_batch(event.raw for event in record.events))
+        if len(decoded.events) > self.broker.limit_events:
+            return MessageSizeTooLargeError()
+        assert not decoded.refused
         with self.broker.changed:
-            self.broker.records.append((self.topic, [event for _, event in self.decoded.events]))
+            self.broker.records.append((record.topic, [event for _, event in decoded.events]))
             self.broker.changed.notify_all()
+        return None
 
 
 @pytest.fixture
@@ -231,6 +241,24 @@ def test_a_record_that_fails_goes_to_the_spool_and_is_sent_by_a_new_producer(
     fake_broker.is_away = False
     fake_broker.wait_for(2)
     assert (fake_broker.n_opened, fake_broker.n_closed) == (2, 1)
+
+
+@pytest.mark.parametrize("n_breaks", [1, 2])
+def test_what_fails_while_more_is_on_its_way_is_sent_again_in_its_order(
+    open_client, fake_broker, monkeypatch, n_breaks
+):
+    monkeypatch.setattr("errata.delivery._CHUNK_EVENTS", 5)
+    fake_broker.n_breaks = n_breaks
+    client = open_client(linger_ms=200)
+    for number in range(1, 31):
+        predict(client, number)
+    assert client.flush(20)
+    for partition in (0, 1):
+        numbers = [e.data.output for e in fake_broker.events() if partition_of(e.id, 2) == partition]
+        assert numbers == sorted(numbers)
+    assert sorted(e.data.output for e in fake_broker.events()) == list(range(1, 31))
+    assert fake_broker.n_opened == n_breaks + 1
+    assert client.counters.as_dict()["sent"] == 30
 
 
 def test_a_record_too_large_for_the_broker_is_sent_in_halves(open_client, fake_broker):
@@ -404,10 +432,10 @@ def test_a_defect_in_the_producer_does_not_end_the_thread(open_client, fake_brok
     failures = [ValueError("a defect")]
 
     class Defective(FakeProducer):
-        def partitions_for(self, topic):
+        def n_partitions(self, topic):
             if failures:
                 raise failures.pop()
-            return {0}
+            return 1
 
     client = open_client(open_producer=lambda: Defective(fake_broker))
     predict(client)
