@@ -56,8 +56,8 @@ def _head(found: Found) -> str:
     return f"""# Numbers one can act on: what was measured
 
 Written by `make bench-statistics` (bench/statistics/) in one run of {found["minutes"]:g} minutes in {found["workers"]} processes:
-seed {found["seed"]}, scale {found["scale"]:g}. Every stream is simulated, so its truth is known, unless it is called real. One setting for all base rates: one false alarm is allowed in a
-million events.
+seed {found["seed"]}, scale {found["scale"]:g}. Every stream is simulated, so its truth is known, unless it is called real.
+One setting for all base rates: one false alarm is allowed in a million events.
 
 Workers run the e-SR with a level at each horizon and slice, which share what is allowed: with four horizons each alarms at
 four times the level here. Without a level it only warns; session means are a setting; and an alarm names
