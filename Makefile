@@ -63,8 +63,8 @@ screenshots: $(INSTALLED)  ## Take pictures of the dashboard of a running demo i
 	scripts/ensure_browser.sh $(BIN)
 	$(BIN)/python scripts/take_screenshots.py
 
-clean:  ## Remove what was made: .venv, .venv-bench, caches and the demo's data (the database in var/ stays)
-	rm -rf .venv .venv-bench build dist var/demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## Remove what was made: virtual environments, caches and the demo's data (the database in var/ stays)
+	rm -rf .venv .venv-bench .venv-statistics build dist var/demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: bench-intake-profile
@@ -72,6 +72,7 @@ bench-intake-profile: $(INSTALLED)  ## Where the time of the intake goes, per st
 	$(BIN)/python -m bench.intake.profile
 
 BENCH := .venv-bench/installed
+STATISTICS := .venv-statistics/installed
 
 .PHONY: bench-intake
 bench-intake: $(INSTALLED) $(BENCH)  ## The intake beside a bulk load, stock Faust, Quix Streams and Bytewax; EVENTS=n, FULL=1
@@ -96,8 +97,13 @@ chaos-model: $(INSTALLED)  ## Run random histories of the real consumer and tran
 	$(BIN)/python -m tests.end_to_end.history --steps $(STEPS)
 
 .PHONY: bench-statistics
-bench-statistics: $(INSTALLED) $(BENCH)  ## What detectors, intervals and estimates do on streams whose truth is known; SCALE=, SEED=, DATA=
-	$(BIN)/python -m bench.statistics
+bench-statistics: $(INSTALLED) $(STATISTICS)  ## What detectors, intervals and estimates do on streams whose truth is known; SCALE=, SEED=, WORKERS=, DATA=
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.statistics
+
+$(STATISTICS): bench/statistics/requirements.txt
+	@python=$$(scripts/find_python.sh); test -x .venv-statistics/bin/python || "$$python" -m venv .venv-statistics
+	.venv-statistics/bin/python -m pip install --quiet --disable-pip-version-check -r bench/statistics/requirements.txt
+	@touch $(STATISTICS)
 
 .PHONY: malformed
 malformed: $(INSTALLED)  ## Store malformed events of every kind, EVENTS=1000000, and see that each is set aside for its reason; SEED=

@@ -109,8 +109,9 @@ class DataDrift(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     reference_predictions: int = 2000
     #: One false alarm is expected in this many values of each that is watched.
     events_per_false_alarm: float = 1_000_000.0
-    #: Changes up to this (the total variation of two distributions: 0 to 1) are no drift.
-    tolerance: float = 0.02
+    #: Changes up to this (the total variation of two distributions: 0 to 1) are no drift. A mean that moves by 0.1
+    #: standard deviations is 0.04.
+    tolerance: float = 0.005
     #: What is not watched, of `confidence`, `latency`, `input_length`, `output_length`, `outputs`, `embedding` and
     #: `features.NAME`.
     ignored: list[str] = []

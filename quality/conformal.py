@@ -11,6 +11,7 @@ What came after a change dilutes the past, so small changes may be missed: run t
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,30 +77,29 @@ def add_outcomes(
     the outcomes, and has to be the same at a replay: by time, then by id.
     """
     slice_of, corrected = (np.asarray(each, dtype=np.int64) for each in (slice_of, corrected))
-    order = np.argsort(slice_of, kind="stable")
-    slice_of, corrected = slice_of[order], corrected[order]
-    chance = np.asarray(chance, dtype=np.float64)[order]
     if not len(slice_of):
         return log_r, past
+    order = np.argsort(_narrow(slice_of, len(past.n)), kind="stable")
+    slice_of, corrected = slice_of[order], corrected[order]
+    chance = np.asarray(chance, dtype=np.float64)[order]
     starts, slices, counts = _segments(slice_of)
     # Events and corrections of the slice before each event.
-    n_before = past.n[slice_of] + np.arange(len(slice_of)) - np.repeat(starts, counts)
     summed = np.cumsum(corrected) - corrected
-    k_before = past.k[slice_of] + summed - np.repeat(summed[starts], counts)
-    tied = np.where(corrected == 1, k_before, n_before - k_before) + 1
-    above = np.where(corrected == 1, 0, k_before)
+    n_before = np.arange(len(slice_of)) + np.repeat(past.n[slices] - starts, counts)
+    k_before = summed + np.repeat(past.k[slices] - summed[starts], counts)
+    is_corrected = corrected == 1
+    tied = np.where(is_corrected, k_before, n_before - k_before) + 1
+    above = np.where(is_corrected, 0, k_before)
     p_values = (above + chance * tied) / (n_before + 1)
     # The rate of the past, which no event of its own has a part in.
     rate = np.clip((k_before + 0.5) / (n_before + 1.0), 1e-6, HIGHEST_RATE / max(multiples))
-    rates = rate[:, None] * np.asarray(multiples)
-    factors = np.where((p_values <= rate)[:, None], rates / rate[:, None], (1 - rates) / (1 - rate)[:, None])
-    added = (
-        np.bincount(slice_of, minlength=len(past.n)),
-        np.bincount(slice_of, corrected, minlength=len(past.n)),
-    )
-    return _add_factors(log_r, np.log(factors), starts, slices, counts), Past(
-        past.n + added[0].astype(np.int64), past.k + added[1].astype(np.int64)
-    )
+    # One row a bet, since numpy is fast along rows that are long.
+    rates = rate * np.asarray(multiples)[:, None]
+    factors = np.where(p_values <= rate, rates / rate, (1 - rates) / (1 - rate))
+    n, k = past.n.copy(), past.k.copy()
+    n[slices] += counts
+    k[slices] += np.add.reduceat(corrected, starts)
+    return _add_factors(log_r, np.log(factors), starts, slices, counts), Past(n, k)
 
 
 def add_values(
@@ -174,7 +174,8 @@ def add_bets(log_r: FloatArray, log_factors: FloatArray) -> FloatArray:
     """Take in what the bets made of each event of one stream, in their order; `log_r` has one row."""
     if not len(log_factors):
         return log_r
-    return _add_factors(log_r, log_factors, np.array([0]), np.array([0]), np.array([len(log_factors)]))
+    one = np.array([0])
+    return _add_factors(log_r, np.ascontiguousarray(log_factors.T), one, one, np.array([len(log_factors)]))
 
 
 def bin_edges(reference: npt.ArrayLike, n_bins: int = N_BINS) -> FloatArray:
@@ -192,10 +193,15 @@ def bins_of(values: npt.ArrayLike, edges: FloatArray) -> IntArray:
     return np.searchsorted(edges, np.asarray(values, dtype=np.float64), side="left").astype(np.int64)
 
 
+def _narrow(slice_of: IntArray, n_slices: int) -> npt.NDArray[Any]:
+    """The same numbers in 16 bits where they fit: numpy sorts these by their digits, several times as fast."""
+    return slice_of.astype(np.uint16) if n_slices <= 1 << 16 else slice_of
+
+
 def _segments(slice_of: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """Return where each slice begins in a sorted array, which slice it is, and how many events it has."""
-    slices, starts, counts = np.unique(slice_of, return_index=True, return_counts=True)
-    return starts, slices, counts
+    starts = np.flatnonzero(np.diff(slice_of, prepend=-1))
+    return starts, slice_of[starts], np.diff(starts, append=len(slice_of))
 
 
 def _add_factors(
@@ -203,15 +209,18 @@ def _add_factors(
 ) -> FloatArray:
     """Return log R after R <- (R + 1) x factor for each event of each segment, without a loop over events.
 
-    Written out, R after a segment is R before times all factors, plus for each event the product of the factors from
-    it on. These are differences of running sums of logarithms.
+    `log_factors` has a row for each bet. Written out, R after a segment is R before times all factors, plus for each
+    event the product of the factors from it on. These are differences of running sums of logarithms; they are added
+    up beside the largest of their segment, so that none is too large for a number.
     """
-    summed = np.cumsum(log_factors, axis=0)
+    summed = np.cumsum(log_factors, axis=1)
     before = summed - log_factors
-    ends = summed[starts + counts - 1]
-    since = np.repeat(ends, counts, axis=0) - before
-    started = np.logaddexp.reduceat(since, starts, axis=0)
-    whole = ends - before[starts]
+    ends = np.take(summed, starts + counts - 1, axis=1)
+    since = np.repeat(ends, counts, axis=1) - before
+    largest = np.maximum.reduceat(since, starts, axis=1)
+    since -= np.repeat(largest, counts, axis=1)
+    started = largest + np.log(np.add.reduceat(np.exp(since, out=since), starts, axis=1))
+    whole = ends - np.take(before, starts, axis=1)
     after = log_r.copy()
-    after[slices] = np.logaddexp(log_r[slices] + whole, started)
+    after[slices] = np.logaddexp(log_r[slices].T + whole, started).T
     return after

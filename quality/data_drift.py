@@ -6,8 +6,11 @@ embeddings. Each is held to its own past by bets that are fair as long as the or
 however often one looks. A watched thing is `calm` until then, has `moved` from then on, and is calm again when as many
 values as set its reference have come without such evidence.
 
-A version sets its own reference, by its first predictions. Data drift is no proof that a version became worse: it opens
-no run. States are exact: the same steps give the same bits.
+A version sets its own reference, by its first predictions. What has moved and is calm again sets a new one, so that
+the bound holds for all alarms together, not for the first alone; and embeddings are each paired with one some thousands
+before, which was a new one then, so that for them it holds up to what a faded sum still knows of it
+(quality/two_samples.py). Data drift is no proof that a version became worse: it opens no run. States are exact: the
+same steps give the same bits.
 """
 
 import hashlib
@@ -261,6 +264,11 @@ def first_values(settings: DataDrift) -> int:
     return max(int(settings.reference_predictions * _CHOOSING_SHARE), 1)
 
 
+def past_values(settings: DataDrift) -> int:
+    """How many values a past has at least; those that chose the bins are not among them."""
+    return settings.reference_predictions - first_values(settings)
+
+
 def spread_of(
     edges: Sequence[float], counts: Sequence[int], low: float, high: float
 ) -> tuple[float, float, float]:
@@ -331,10 +339,9 @@ class _Following:
         # Differences of the largest numbers there are would not be finite.
         values = np.clip(values, -_LARGEST, _LARGEST)
         low, high = float(values.min()), float(values.max())
-        n_before = state.n
         state = replace(
             state,
-            n=n_before + len(values),
+            n=state.n + len(values),
             low=low if state.low is None else min(low, state.low),
             high=high if state.high is None else max(high, state.high),
             latest=(*state.latest, *values.tolist())[-LATEST:],
@@ -346,10 +353,10 @@ class _Following:
                 return replace(state, first=first), 0.0
             edges = bin_edges(first)
             state = replace(state, first=(), edges=tuple(edges.tolist()), counts=(0,) * (len(edges) + 1))
-            values, chance, n_before = values[missing:], chance[missing:], n_before + missing
+            values, chance = values[missing:], chance[missing:]
         bins = bins_of(values, np.array(state.edges))
-        past, bins, chance = self._complete(np.array(state.counts), bins, chance, n_before)
         course = state.course
+        past, bins, chance = self._complete(np.array(state.counts), bins, chance, course)
         if len(bins):
             places, after = place_among(past, bins, chance)
             made = bet_on_places(places, self.settings.tolerance)
@@ -364,8 +371,7 @@ class _Following:
     ) -> tuple[OutputsState, float]:
         hash_of = {value: _hash(value, self.salt) for value in set(values)}
         hashes = [hash_of[value] for value in values]
-        n_before = state.n
-        state = replace(state, n=n_before + len(values))
+        state = replace(state, n=state.n + len(values))
         if state.categories is None:
             missing = max(first_values(self.settings) - len(state.first), 0)
             first = (*state.first, *hashes[:missing])
@@ -374,11 +380,11 @@ class _Following:
             often = sorted(Counter(first).items(), key=lambda each: (-each[1], each[0]))
             chosen = tuple(name for name, n in often if n >= _OFTEN and name)[:_CATEGORIES]
             state = replace(state, first=(), categories=chosen, counts=(0,) * (len(chosen) + 1))
-            hashes, chance, n_before = hashes[missing:], chance[missing:], n_before + missing
+            hashes, chance = hashes[missing:], chance[missing:]
         categories = state.categories or ()
         place_of = {name: place for place, name in enumerate(categories)}
         bins = np.array([place_of.get(each, len(categories)) for each in hashes], dtype=np.int64)
-        past, bins, chance = self._complete(np.array(state.counts), bins, chance, n_before)
+        past, bins, chance = self._complete(np.array(state.counts), bins, chance, state.course)
         if not len(bins):
             return replace(state, counts=tuple(past.tolist())), 0.0
         widths, recent = np.array(state.widths), np.array(state.recent)
@@ -388,12 +394,14 @@ class _Following:
         places, after = place_among(past, bins, chance)
         made, recent = bet_on_cells(recent, places, widths, self.settings.tolerance)
         course, evidence = self._move(state.course, made, bins, len(past), step)
+        is_over = _is_over(state.course, course)
         past = _past(past, after, state.course, course)
         state = replace(
             state,
             counts=tuple(past.tolist()),
-            widths=tuple(widths.tolist()),
-            recent=tuple(tuple(row) for row in recent.tolist()),
+            # Cells are as wide as the categories of the past are frequent, and are chosen anew with it.
+            widths=() if is_over else tuple(widths.tolist()),
+            recent=() if is_over else tuple(tuple(row) for row in recent.tolist()),
             course=course,
         )
         return state, evidence
@@ -440,10 +448,12 @@ class _Following:
         return state, evidence
 
     def _complete(
-        self, past: IntArray, bins: IntArray, chance: FloatArray, n_before: int
+        self, past: IntArray, bins: IntArray, chance: FloatArray, course: Course | None
     ) -> tuple[IntArray, IntArray, FloatArray]:
         """Count what the reference still lacks; return the past, and the bins and chance of the values after it."""
-        missing = max(self.settings.reference_predictions - n_before, 0)
+        missing = max(past_values(self.settings) - int(past.sum()), 0)
+        if course is not None and course.stage == "moved":
+            missing = 0
         counted = past + np.bincount(bins[:missing], minlength=len(past))
         return counted.astype(np.int64), bins[missing:], chance[missing:]
 
@@ -477,9 +487,7 @@ class _Following:
             if course.stage == "calm":
                 course = replace(course, stage="moved", stage_us=step.end_us)
         elif course.stage == "moved" and course.quiet_n >= self.settings.reference_predictions:
-            course = replace(
-                Course.begin(len(course.log_r), n_bins), log_r=course.log_r, stage_us=step.end_us
-            )
+            course = replace(Course.begin(len(course.log_r), n_bins), stage_us=step.end_us)
         return course, evidence
 
 
@@ -496,13 +504,24 @@ _BEGIN: Final[dict[str, Callable[[], State]]] = {"outputs": OutputsState, "embed
 
 
 def _past(past: IntArray, after: IntArray, before: Course | None, now: Course) -> IntArray:
-    """What values are compared with from now on: what came since a change is no past as long as it has moved."""
+    """What values are compared with from now on: what came since a change is no past as long as it has moved.
+
+    What is calm again begins a new past with the values to come. The one before was chosen by what the bets won, and
+    against one that was chosen bets are not fair: only the values after a moment that the past determines are.
+    """
+    if _is_over(before, now):
+        return np.zeros_like(past)
     if before is not None and before.stage == "moved":
         return past
     if now.stage == "moved" and now.change is not None:
         before_change: IntArray = np.maximum(after - np.array(now.change.counts, dtype=np.int64), 0)
         return before_change
     return after
+
+
+def _is_over(before: Course | None, now: Course) -> bool:
+    """Whether what had moved is calm again."""
+    return before is not None and before.stage == "moved" and now.stage == "calm"
 
 
 def _per_bet(course: Course) -> tuple[Sequence[Any], ...]:

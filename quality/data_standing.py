@@ -18,6 +18,7 @@ from quality.data_drift import (
     OutputsState,
     Stage,
     State,
+    past_values,
     spread_of,
 )
 from quality.windows import DAY_US
@@ -158,6 +159,9 @@ def _say(watched: str, state: State, settings: DataDrift, share: float, before: 
         return f"Moved{since}{how}.{left_out}"
     if isinstance(state, OutputsState) and not state.categories:
         return "No output comes often enough to be followed: only how long outputs are is watched."
+    if not isinstance(state, EmbeddingState) and sum(state.counts) < past_values(settings):
+        learnt = f"{sum(state.counts):,} of {past_values(settings):,}"
+        return f"Calm again; learns what is usual now: {learnt}.{left_out}"
     calm = f"Calm: {share:.1%} of the evidence that alarms"
     if isinstance(state, NumberState) and state.low is not None and state.low == state.high:
         return f"{calm}; always {_value(watched, state.low)} so far."

@@ -10,8 +10,9 @@ Only sums of steps count, and states are exact, so that a replay of the same ste
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import chain, repeat
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from quality.evidence import (
     ALTERNATIVES,
     HIGHEST_RATE,
     IntArray,
-    add_counts,
+    add_ratios,
     add_scores,
     bets_on_sessions,
     log_mean,
@@ -207,11 +208,13 @@ def follow(
     regard to their outcomes, for example by the time at which they matured. Until `detector.reference_predictions` are
     reached, those of a slice go to its reference alone. Raises ValueError unless 0 <= k <= n in each step.
     """
-    rows = _Rows(states)
+    # Only what has come is read and written again: of a thousand slices, a step has some.
+    came = {ALL}.union(*(step.counts for step in steps))
+    rows = _Rows({name: state for name, state in states.items() if name in came})
     notices = [
         notice for step in steps for notice in rows.take_in(step, detector, level, level * warning_share)
     ]
-    return rows.states(), notices
+    return {**states, **rows.states()}, notices
 
 
 def reset_for_version(state: DetectorState) -> DetectorState:
@@ -280,10 +283,11 @@ class _Rows:
         self._names = list(states)
         self._states = list(states.values())
         self._arrays = {
-            name: np.array([_filled(getattr(each, name), none) for each in self._states], dtype=kind)
+            name: np.array(_fill([getattr(each, name) for each in self._states], none), dtype=kind)
             for name, (kind, none) in _ARRAYS.items()
         }
         self._stage: list[Stage] = [each.stage for each in self._states]
+        self._is_staged = np.array([stage != "calm" for stage in self._stage], dtype=np.bool_)
         self._told = [each.told for each in self._states]
         self._opened = [each.opened for each in self._states]
         whole = states.get(ALL, DetectorState())
@@ -294,18 +298,13 @@ class _Rows:
         )
 
     def states(self) -> dict[str, DetectorState]:
-        return {name: self._state(place) for name, place in self._place.items()}
+        return dict(zip(self._names, self._read(np.arange(len(self._names))), strict=True))
 
     def take_in(self, step: Matured, detector: Detector, level: float, warning: float) -> list[Notice]:
         """Move the rows that have predictions in `step`; return those whose stage changed."""
-        found = [
-            (self._place[name], *step.counts[name])
-            for name in self._names
-            if step.counts.get(name, (0, 0)) != (0, 0)
-        ]
-        if not found:
+        at, n, k = self._counts_of(step)
+        if not len(at):
             return []
-        at, n, k = np.array(found, dtype=np.int64).T
         if ((k < 0) | (k > n)).any():
             raise ValueError("a step needs 0 <= k <= n")
         rows = self._arrays
@@ -324,12 +323,21 @@ class _Rows:
         rows["k"][at] += k
         rows["log_level"][at] = math.log(level)
         allowed = rows["ceiling"][at] * self._factors(at, step.start_us, detector)
-        self._move_change(at, n, k, allowed, step.start_us)
+        ratios, moves = log_ratios(n, k, allowed)
+        self._move_change(at, n, k, ratios, allowed, step.start_us)
         if detector.by_session:
             self._add_sessions(at, step, allowed)
         else:
-            rows["log_r"][at] = add_counts(rows["log_r"][at], n, k, allowed)
+            rows["log_r"][at] = add_ratios(rows["log_r"][at], n, ratios, moves)
         return self._move_stages(at, n, k, allowed, step.end_us, math.log(level), math.log(warning))
+
+    def _counts_of(self, step: Matured) -> tuple[IntArray, IntArray, IntArray]:
+        """The rows that have predictions in a step, in their order, with their counts."""
+        at = np.fromiter(map(self._place.get, step.counts, repeat(-1)), np.int64, len(step.counts))
+        counts = np.fromiter(chain.from_iterable(step.counts.values()), np.int64, 2 * len(at)).reshape(-1, 2)
+        wanted = np.flatnonzero((at >= 0) & counts.any(axis=1))
+        wanted = wanted[np.argsort(at[wanted])]
+        return at[wanted], counts[wanted, 0], counts[wanted, 1]
 
     def _collect_references(
         self, at: IntArray, n: IntArray, k: IntArray, step: Matured, detector: Detector
@@ -419,11 +427,16 @@ class _Rows:
         return np.where(at == self._place.get(ALL, -1), factor, max(factor, 1.0))
 
     def _move_change(
-        self, at: IntArray, n: IntArray, k: IntArray, allowed: npt.NDArray[np.float64], start_us: int
+        self,
+        at: IntArray,
+        n: IntArray,
+        k: IntArray,
+        ratios: npt.NDArray[np.float64],
+        allowed: npt.NDArray[np.float64],
+        start_us: int,
     ) -> None:
         rows = self._arrays
         before = rows["gain"][at]
-        ratios, _ = log_ratios(n, k, allowed)
         gain = np.maximum(before + ratios, 0.0)
         # A gain that falls to 0 starts over: its change lies ahead.
         goes_on = gain > 0
@@ -445,7 +458,7 @@ class _Rows:
     ) -> list[Notice]:
         rows = self._arrays
         evidence = log_mean(rows["log_r"][at])
-        staged = np.array([self._stage[place] != "calm" for place in at.tolist()])
+        staged = self._is_staged[at]
         below = np.zeros(len(at), dtype=bool)
         if staged.any():
             on = at[staged]
@@ -481,6 +494,7 @@ class _Rows:
         if stage == before:
             return []
         self._stage[place] = stage
+        self._is_staged[place] = stage != "calm"
         rows["stage_us"][place] = -1 if stage == "calm" else time_us
         notice = Notice(self._names[place], stage, state, log_evidence, before, time_us)
         if stage == "alarmed":
@@ -500,20 +514,25 @@ class _Rows:
         return [notice]
 
     def _state(self, place: int) -> DetectorState:
-        values = {
-            name: _emptied(self._arrays[name][place].tolist(), none) for name, (_, none) in _ARRAYS.items()
-        }
-        state = replace(
-            self._states[place],
-            **values,
-            stage=self._stage[place],
-            told=self._told[place],
-            opened=self._opened[place],
-        )
-        if self._names[place] != ALL:
-            return state
+        (state,) = self._read(np.array([place]))
+        return state
+
+    def _read(self, at: IntArray) -> Iterator[DetectorState]:
+        """The states of rows."""
+        places = at.tolist()
+        columns = {name: _empty(self._arrays[name][at].tolist(), none) for name, (_, none) in _ARRAYS.items()}
+        columns["stage"] = [self._stage[place] for place in places]
+        columns["told"] = [self._told[place] for place in places]
+        columns["opened"] = [self._opened[place] for place in places]
+        # The fields that follow are of the whole alone.
+        in_order = [columns[each.name] for each in fields(DetectorState) if each.name in columns]
+        for place, *values in zip(places, *in_order, strict=True):
+            state = DetectorState(*values)
+            yield self._with_hours(state) if self._names[place] == ALL else state
+
+    def _with_hours(self, state: DetectorState) -> DetectorState:
         if self._season:
-            return replace(state, season=self._season, hours_since_us=None, hours_n=(), hours_k=())
+            return replace(state, season=self._season)
         return replace(
             state,
             hours_since_us=self._hours_since_us,
@@ -522,13 +541,21 @@ class _Rows:
         )
 
 
-def _filled(value: Any, none: float | None) -> Any:
-    if isinstance(value, tuple):
-        return [none if each is None else each for each in value]
-    return none if value is None else value
+def _fill(column: Sequence[Any], none: float | None) -> Sequence[Any]:
+    """The values of a field, with a number where one is None."""
+    if none is None:
+        return column
+    return [
+        [none if part is None else part for part in each] if isinstance(each, tuple)
+        else none if each is None else each
+        for each in column
+    ]  # fmt: skip
 
 
-def _emptied(value: Any, none: float | None) -> Any:
-    if isinstance(value, list):
-        return tuple(_emptied(each, none) for each in value)
-    return None if none is not None and (value == none or value != value) else value
+def _empty(column: list[Any], none: float | None) -> list[Any]:
+    """The values of a field again."""
+    if column and isinstance(column[0], list):
+        return [tuple(_empty(each, none)) for each in column]
+    if none is None:
+        return column
+    return [None if each == none or each != each else each for each in column]

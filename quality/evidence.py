@@ -50,8 +50,15 @@ def add_counts(
     outcomes; their order within the step does not matter. A slice without events, or with a ceiling that leaves no
     room, stays as it is.
     """
-    counts = np.maximum(np.asarray(n, dtype=np.float64), 1.0)
     ratios, moves = log_ratios(n, k, ceiling, multiples)
+    return add_ratios(log_r, n, ratios, moves)
+
+
+def add_ratios(
+    log_r: FloatArray, n: npt.ArrayLike, ratios: FloatArray, moves: npt.NDArray[np.bool_]
+) -> FloatArray:
+    """Take in `n` events a slice by what `log_ratios` says of them."""
+    counts = np.maximum(np.asarray(n, dtype=np.float64), 1.0)
     started = np.logaddexp(log_r, np.log(counts)[:, None])
     return np.where(moves[:, None], started + ratios, log_r)
 

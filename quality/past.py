@@ -10,8 +10,9 @@ It takes a season for changes (62 false alarms in a million events at a swing of
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, repeat
 from typing import Final
 
 import numpy as np
@@ -94,10 +95,9 @@ class _Rows:
 
     def __init__(self, states: Mapping[str, PastState]) -> None:
         self._names = list(states)
+        self._before = list(states.values())
         self._place = {name: place for place, name in enumerate(states)}
-        self._sorts: dict[tuple[str, ...], int] = {}
-        self._places: list[IntArray] = []
-        each = list(states.values())
+        each = self._before
         self._log_r = np.array([state.log_r for state in each]).reshape(-1, len(ALTERNATIVES))
         self._past = Past(
             np.array([state.n for state in each], dtype=np.int64),
@@ -106,44 +106,48 @@ class _Rows:
         self._gain = np.array([state.gain for state in each])
         self._gain_n = np.array([state.gain_n for state in each], dtype=np.int64)
         self._gain_k = np.array([state.gain_k for state in each], dtype=np.int64)
-        self._since_us = [state.gain_since_us for state in each]
+        #: Where there is none, it is not looked at.
+        self._since_us = np.array([state.gain_since_us or 0 for state in each], dtype=np.int64)
+        self._has_moved = np.zeros(len(each), dtype=np.bool_)
 
     def states(self) -> dict[str, PastState]:
-        return {name: self._state(place) for name, place in self._place.items()}
+        after = dict(zip(self._names, self._before, strict=True))
+        moved = np.flatnonzero(self._has_moved)
+        return after | {self._names[place]: state for place, state in self._read(moved)}
 
     def take_in(self, step: Matured, log_level: float, salt: str) -> list[Rise]:
         """Move the rows that have predictions in `step`; return those that have risen."""
         singles = step.singles
-        sorts = np.array([self._sort_of(slices) for slices in singles.slices], dtype=np.int64)
-        if not len(sorts):
-            return []
-        times = np.array([len(places) for places in self._places])[sorts]
-        slice_of = np.concatenate([self._places[sort] for sort in sorts.tolist()])
+        slice_of, event_of = self._rows_of(singles.slices)
         if not len(slice_of):
             return []
-        corrected = np.repeat(singles.corrected, times)
-        chance = np.repeat(chance_of(singles.ids, salt), times)
+        corrected = np.fromiter(singles.corrected, np.int64, len(singles.ids))[event_of]
+        chance = chance_of(singles.ids, salt)[event_of]
         before = self._past
         self._log_r, self._past = add_outcomes(self._log_r, before, slice_of, corrected, chance)
         at = np.flatnonzero(self._past.n > before.n)
+        self._has_moved[at] = True
         self._date(at, before, step.start_us)
         evidence = log_mean(self._log_r[at])
         risen = evidence >= log_level
         rises = [
-            Rise(self._names[place], self._state(place), here, step.end_us)
-            for place, here in zip(at[risen].tolist(), evidence[risen].tolist(), strict=True)
+            Rise(self._names[place], state, here, step.end_us)
+            for (place, state), here in zip(self._read(at[risen]), evidence[risen].tolist(), strict=True)
         ]
-        for place in at[risen].tolist():
-            self._begin(place)
+        self._begin(at[risen])
         return rises
 
-    def _sort_of(self, slices: tuple[str, ...]) -> int:
-        """The number of this combination of slices, whose rows are in `_places`."""
-        if slices not in self._sorts:
-            found = [self._place[name] for name in (ALL, *slices) if name in self._place]
-            self._sorts[slices] = len(self._places)
-            self._places.append(np.array(found, dtype=np.int64))
-        return self._sorts[slices]
+    def _rows_of(self, slices: Sequence[tuple[str, ...]]) -> tuple[IntArray, IntArray]:
+        """The rows that predictions go to, and which prediction goes there; those of a row in their order."""
+        sizes = np.fromiter(map(len, slices), np.int64, len(slices))
+        found = map(self._place.get, chain.from_iterable(slices), repeat(-1))
+        row_of = np.fromiter(found, np.int64, int(sizes.sum()))
+        event_of = np.repeat(np.arange(len(slices)), sizes)[row_of >= 0]
+        row_of = row_of[row_of >= 0]
+        if ALL not in self._place:
+            return row_of, event_of
+        whole = np.full(len(slices), self._place[ALL])
+        return np.concatenate([whole, row_of]), np.concatenate([np.arange(len(slices)), event_of])
 
     def _date(self, at: IntArray, before: Past, start_us: int) -> None:
         """Move the beginnings of changes: the rate that they leave is that of the predictions before them."""
@@ -151,31 +155,23 @@ class _Rows:
         usual = (before.k[at] - self._gain_k[at] + 0.5) / (before.n[at] - self._gain_n[at] + 1.0)
         ratios, _ = log_ratios(n, k, usual, _DATED_BY)
         gain = np.maximum(self._gain[at] + ratios[:, 0], 0.0)
-        began = self._gain[at] <= 0
+        self._since_us[at] = np.where(self._gain[at] > 0, self._since_us[at], start_us)
         self._gain[at] = gain
         self._gain_n[at] = np.where(gain > 0, self._gain_n[at] + n, 0)
         self._gain_k[at] = np.where(gain > 0, self._gain_k[at] + k, 0)
-        for place, grows, is_new in zip(at.tolist(), (gain > 0).tolist(), began.tolist(), strict=True):
-            if not grows:
-                self._since_us[place] = None
-            elif is_new:
-                self._since_us[place] = start_us
 
-    def _begin(self, place: int) -> None:
+    def _begin(self, at: IntArray) -> None:
         """Begin a new past."""
-        self._log_r[place] = -np.inf
-        self._past.n[place] = self._past.k[place] = 0
-        self._gain[place] = 0.0
-        self._gain_n[place] = self._gain_k[place] = 0
-        self._since_us[place] = None
+        self._log_r[at] = -np.inf
+        self._past.n[at] = self._past.k[at] = 0
+        self._gain[at] = 0.0
+        self._gain_n[at] = self._gain_k[at] = 0
 
-    def _state(self, place: int) -> PastState:
-        return PastState(
-            log_r=tuple(self._log_r[place].tolist()),
-            n=int(self._past.n[place]),
-            k=int(self._past.k[place]),
-            gain=float(self._gain[place]),
-            gain_n=int(self._gain_n[place]),
-            gain_k=int(self._gain_k[place]),
-            gain_since_us=self._since_us[place],
-        )
+    def _read(self, at: IntArray) -> Iterator[tuple[int, PastState]]:
+        """Rows and their states."""
+        columns = (
+            self._past.n, self._past.k, self._gain, self._gain_n, self._gain_k, self._since_us
+        )  # fmt: skip
+        rows = zip(self._log_r[at].tolist(), *(column[at].tolist() for column in columns), strict=True)
+        for place, (log_r, n, k, gain, gain_n, gain_k, since_us) in zip(at.tolist(), rows, strict=True):
+            yield place, PastState(tuple(log_r), n, k, gain, gain_n, gain_k, since_us if gain > 0 else None)

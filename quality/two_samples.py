@@ -4,6 +4,11 @@ From pairs of a new vector and one of a reference a direction is learnt, in whic
 next pair lies is bet on before it is learnt from (Podkopaev and Ramdas, Sequential predictive two-sample and
 independence testing, NeurIPS 2023). As long as both come from one distribution, the sign of the difference is a coin,
 whatever was learnt, provided that a vector of the reference is used once: used again, what was learnt knows it.
+
+Where an old one was a new one some thousands of pairs before, that is not quite so: what was learnt leans towards it by
+what has not faded, a thousandth after ten half-lives. It lies further that way than a fresh one would, so the bets
+lose: alarms were rarer, never more frequent, in all streams that were tried, also where only 20 pairs lay between.
+That is no proof; a proof would need each vector to be used once, and half of all predictions to be left out.
 """
 
 import math

@@ -74,26 +74,21 @@ def measure_delays(drawn: Iterable[Step], detect: Detect, change_at: int, n_stre
     }
 
 
-def run_levels(seed: int, n_events: int) -> dict[str, Any]:
-    """False alarms at every base rate, and delays after a jump from 5 %: one setting for all."""
-    found: dict[str, Any] = {"false_alarms_per_million": {}, "delay_events": {}}
+def run_levels(seed: int, n_events: int, form: str) -> dict[str, Any]:
+    """False alarms at every base rate, and delays after a jump from 5 %, of one form: one setting for all."""
     n_streams = 40
-    for form in ("level known", "level unknown"):
-        alarms = {}
-        for number, base in enumerate(BASES):
-            rng = np.random.default_rng([seed, number])
-            detect = known(n_streams, level(base)) if form == "level known" else unknown(rng, n_streams)
-            drawn = steps(rng, level(base), n_streams, n_events // n_streams)
-            alarms[f"{base:.0%}"] = round(1e6 * count_false_alarms(drawn, detect) / n_events, 3)
-        delays = {}
-        for number, after in enumerate(RISES):
-            rng = np.random.default_rng([seed, 100 + number])
-            detect = known(N_CHANGED, level(0.05)) if form == "level known" else unknown(rng, N_CHANGED)
-            drawn = steps(rng, jump(0.05, after, CHANGE_AT), N_CHANGED, CHANGE_AT + 60_000)
-            delays[f"5 to {100 * after:.0f} %"] = measure_delays(drawn, detect, CHANGE_AT, N_CHANGED)
-        found["false_alarms_per_million"][form] = alarms
-        found["delay_events"][form] = delays
-    return found
+    alarms, delays = {}, {}
+    for number, base in enumerate(BASES):
+        rng = np.random.default_rng([seed, number])
+        detect = known(n_streams, level(base)) if form == "level known" else unknown(rng, n_streams)
+        drawn = steps(rng, level(base), n_streams, n_events // n_streams)
+        alarms[f"{base:.0%}"] = round(1e6 * count_false_alarms(drawn, detect) / n_events, 3)
+    for number, after in enumerate(RISES):
+        rng = np.random.default_rng([seed, 100 + number])
+        detect = known(N_CHANGED, level(0.05)) if form == "level known" else unknown(rng, N_CHANGED)
+        drawn = steps(rng, jump(0.05, after, CHANGE_AT), N_CHANGED, CHANGE_AT + 60_000)
+        delays[f"5 to {100 * after:.0f} %"] = measure_delays(drawn, detect, CHANGE_AT, N_CHANGED)
+    return {"false_alarms_per_million": alarms, "delay_events": delays}
 
 
 def run_seasons(seed: int, n_events: int) -> dict[str, Any]:

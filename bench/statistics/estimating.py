@@ -1,6 +1,5 @@
 """Intervals, fresh rates, audits and the residual, on simulated predictions whose truth is known."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -265,26 +264,3 @@ def _first_alarm_of_scores(residual: npt.NDArray[Any], slack: float, change_at: 
         if alarmed[0] and start >= change_at:
             return float(start + step - change_at)
     return np.inf
-
-
-def run_costs(seed: int) -> dict[str, Any]:
-    """Microseconds an event for a thousand slices in steps of a thousand events, and whether a replay is the same."""
-    rng = np.random.default_rng([seed, 1000])
-    n_slices, n_steps = 1000, 50
-    n = rng.multinomial(1000, rng.dirichlet(np.ones(n_slices)), n_steps)
-    k = rng.binomial(n, 0.05)
-    ceiling = np.full(n_slices, 0.05)
-    ends = []
-    seconds = []
-    for _ in range(2):
-        log_r = no_evidence(n_slices)
-        started = time.perf_counter()
-        for events, corrections in zip(n, k, strict=True):
-            log_r = add_counts(log_r, events, corrections, ceiling)
-            log_r, _ = restart(log_r, 1e6)
-        seconds.append(time.perf_counter() - started)
-        ends.append(log_r.tobytes())
-    return {
-        "us_per_event_of_1000_slices": round(1e6 * min(seconds) / int(n.sum()), 3),
-        "replay_is_identical": ends[0] == ends[1],
-    }

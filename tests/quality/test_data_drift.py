@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from errata.errors import Malformed
 from errata.settings import DataDrift
+from quality.conformal import bet_on_places
 from quality.data_drift import (
     FEATURES,
     Course,
@@ -180,7 +181,7 @@ class TestOutputs:
     def test_an_output_that_comes_more_often_is_noticed_without_its_text(self) -> None:
         stream = Stream()
         assert stream.send(answering(0.6, 0.3, 0.1), 20) == []
-        (moved,) = stream.send(answering(0.3, 0.3, 0.4), 10)
+        (moved,) = stream.send(answering(0.45, 0.15, 0.4), 10)
         assert (moved.watched, moved.stage) == ("outputs", "moved")
         told = say_moved("outputs", moved.state, "m 1")
         assert "The outputs of m 1 have moved" in told
@@ -336,3 +337,65 @@ def test_a_shorter_reference_is_taken_up_where_a_longer_one_was_begun() -> None:
     # Those that were kept to choose the bins are enough by now; what came after them is counted.
     assert (state.n, state.first, sum(state.counts)) == (600, (), 300)
     assert watched(stream.send(confident(0.7), 3)) == [("confidence", "moved")]
+
+
+def count_moves(settings: DataDrift, n_steps: int, seed: int) -> tuple[int, int]:
+    """How often outputs that stay as they are moved, and how many of them were bet on while they were calm."""
+    stream, n_moved, n_bet_on = Stream(settings, seed), 0, 0
+    for _ in range(n_steps):
+        before = stream.states.get("outputs", OutputsState())
+        n_moved += ("outputs", "moved") in watched(stream.send(answering(0.5, 0.3, 0.15, 0.05), 1, 20))
+        is_calm = before.course is None or before.course.stage == "calm"
+        if is_calm and sum(before.counts) >= settings.reference_predictions * 0.75:
+            n_bet_on += 20
+    return n_moved, n_bet_on
+
+
+def test_alarms_are_as_rare_as_the_level_after_the_first_one_too() -> None:
+    settings = DataDrift(
+        reference_predictions=100,
+        events_per_false_alarm=300,
+        tolerance=0.0,
+        ignored=["confidence", "output_length"],
+    )
+    n_moved, n_bet_on = (
+        sum(each) for each in zip(*(count_moves(settings, 250, seed) for seed in range(10)), strict=True)
+    )
+    # Held to what the bets had left of their past, they moved twice as often as the level says.
+    assert n_bet_on > 20_000
+    assert 5 < n_moved <= n_bet_on / 300
+
+
+def test_what_is_calm_again_sets_a_new_reference_and_says_so() -> None:
+    stream = Stream()
+    stream.send(confident(0.9), 10)
+    assert watched(stream.send(confident(0.7), 5)) == [("confidence", "moved")]
+    while not any(notice.stage == "calm" for notice in stream.notices):
+        stream.send(confident(0.9), 1)
+    state = stream.states["confidence"]
+    assert isinstance(state, NumberState)
+    assert sum(state.counts) == 0
+    stream.send(confident(0.6), 2)
+    said = {each.watched: each.said for each in stand_all(stream.states, SETTINGS)}
+    assert said["confidence"].startswith("Calm again; learns what is usual now: 200 of 300.")
+    # That is what it is held to from now on.
+    assert stream.send(confident(0.6), 10) == []
+    assert watched(stream.send(confident(0.9), 2)) == [("confidence", "moved")]
+
+
+@given(st.integers(0, 10**6), st.floats(0.0, 0.05))
+def test_bets_are_fair_for_whatever_lies_within_the_tolerance(seed: int, tolerance: float) -> None:
+    rng = np.random.default_rng(seed)
+    places = (np.arange(1000) + 0.5) / 1000
+    made = np.exp(bet_on_places(places, tolerance))
+    # Any distribution whose total variation from a uniform one is the tolerance: mass goes from some places to others.
+    others = rng.dirichlet(np.full(1000, 0.01))
+    moved = 0.5 * np.abs(others - 1 / 1000).sum()
+    near = 1 / 1000 + (others - 1 / 1000) * min(1.0, tolerance / moved)
+    # The extremes are the worst.
+    worst = np.full(1000, 1 / 1000)
+    worst[: int(1000 * tolerance)] = 0
+    worst[-1] += 1 - worst.sum()
+    assert (near @ made <= 1 + 1e-4).all()
+    assert (worst @ made <= 1 + 1e-4).all()
+    assert (worst[::-1] @ made <= 1 + 1e-4).all()

@@ -465,3 +465,22 @@ def test_other_text_is_no_state(text: str) -> None:
     with pytest.raises(Malformed) as caught:
         DetectorState.from_json(text)
     assert caught.value.reason == "bad_detector_state"
+
+
+@given(arrivals, st.randoms())
+def test_the_order_in_which_a_step_names_its_slices_changes_nothing(
+    arrived: list[tuple[tuple[int, int], tuple[int, int], int]], rng: random.Random
+) -> None:
+    steps = steps_of(arrived)
+    mixed = [
+        replace(step, counts=dict(rng.sample(list(step.counts.items()), len(step.counts)))) for step in steps
+    ]
+    begun = {ALL: DetectorState(), IOS: DetectorState()}
+    assert follow(begun, steps, DETECTOR, level=30.0) == follow(begun, mixed, DETECTOR, level=30.0)
+
+
+def test_a_slice_that_has_no_predictions_is_not_written_again() -> None:
+    states = {ALL: DetectorState(), IOS: DetectorState(n=5)}
+    after, _ = follow(states, [a_step(10, 1)], DETECTOR, level=1000.0)
+    assert after[IOS] is states[IOS]
+    assert list(after) == [ALL, IOS]

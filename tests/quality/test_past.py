@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errata.errors import Malformed
+from quality.conformal import chance_of
 from quality.drift import Matured, Singles
+from quality.evidence import ALTERNATIVES, HIGHEST_RATE
 from quality.past import PastState, Rise, follow_past
 from quality.windows import ALL
 
@@ -103,3 +105,70 @@ def test_a_fresh_state_has_no_evidence() -> None:
     state = PastState.from_json(PastState().to_json())
     assert state == PastState()
     assert state.log_r == (-math.inf,) * 3
+
+
+def by_a_plain_loop(
+    steps: list[Matured], name: str, level: float
+) -> tuple[PastState, list[float], list[tuple[int, int, int]]]:
+    """What becomes of one slice, prediction for prediction: its state, R of each bet, and the rises."""
+    r, state, rises = [0.0] * 3, PastState(), []
+    for step in steps:
+        chances = chance_of(step.singles.ids, SALT).tolist() if step.singles.ids else []
+        n = k = 0
+        for slices, corrected, chance in zip(
+            step.singles.slices, step.singles.corrected, chances, strict=True
+        ):
+            if name != ALL and name not in slices:
+                continue
+            all_n, all_k = state.n + n, state.k + k
+            tied = (all_k if corrected else all_n - all_k) + 1
+            p_value = ((0 if corrected else all_k) + chance * tied) / (all_n + 1)
+            rate = min(max((all_k + 0.5) / (all_n + 1.0), 1e-6), HIGHEST_RATE / max(ALTERNATIVES))
+            for place, multiple in enumerate(ALTERNATIVES):
+                factor = multiple if p_value <= rate else (1 - multiple * rate) / (1 - rate)
+                r[place] = (r[place] + 1) * factor
+            n, k = n + 1, k + corrected
+        if not n:
+            continue
+        usual = (state.k - state.gain_k + 0.5) / (state.n - state.gain_n + 1.0)
+        gain = 0.0
+        if usual < HIGHEST_RATE:
+            higher = min(1.6 * usual, HIGHEST_RATE)
+            won = k * math.log(higher / usual) + (n - k) * (math.log1p(-higher) - math.log1p(-usual))
+            gain = max(state.gain + won, 0.0)
+        since_us = step.start_us if state.gain <= 0 else state.gain_since_us
+        state = PastState(
+            (),
+            state.n + n,
+            state.k + k,
+            gain,
+            *((state.gain_n + n, state.gain_k + k, since_us) if gain > 0 else ()),
+        )
+        if sum(r) / 3 >= level:
+            rises.append((step.end_us, state.n, state.gain_n))
+            r, state = [0.0] * 3, PastState()
+    return state, r, rises
+
+
+@given(steps_drawn)
+def test_all_slices_at_once_are_a_plain_loop_over_each(
+    drawn: list[list[tuple[uuid.UUID, bool, bool]]],
+) -> None:
+    steps = [a_step(at, found) for at, found in enumerate(drawn)]
+    states, rises = follow_past(begun(ALL, IOS, "device=none"), steps, level=20.0, salt=SALT)
+    for name, state in states.items():
+        plain, r, plain_rises = by_a_plain_loop(steps, name, 20.0)
+        told = [(each.time_us, each.state.n, each.state.gain_n) for each in rises if each.slice == name]
+        assert told == plain_rises
+        assert (state.n, state.k, state.gain_n, state.gain_k, state.gain_since_us) == (
+            plain.n, plain.k, plain.gain_n, plain.gain_k, plain.gain_since_us
+        )  # fmt: skip
+        assert state.gain == pytest.approx(plain.gain, abs=1e-9)
+        assert [math.exp(each) for each in state.log_r] == pytest.approx(r)
+
+
+def test_a_slice_that_has_no_predictions_is_not_written_again() -> None:
+    states = begun(ALL, IOS)
+    after, _ = follow_past(states, [a_step(0, [(uuid.uuid4(), False, False)])], level=1e6, salt=SALT)
+    assert after[IOS] is states[IOS]
+    assert after[ALL].n == 1

@@ -67,3 +67,25 @@ def test_what_is_constant_is_no_direction() -> None:
     _, _, learnt = bet_on_pairs(Learnt.nothing(N_DIMENSIONS), new, old)
     assert learnt.difference[5] == 0
     assert learnt.weight == pytest.approx(200, rel=0.1)
+
+
+@pytest.mark.parametrize("n_dimensions", [2, 16])
+@pytest.mark.parametrize("heavy", [False, True])
+def test_a_vector_that_was_a_new_one_before_it_is_an_old_one_makes_no_more_false_alarms(
+    n_dimensions: int, heavy: bool
+) -> None:
+    rng = np.random.default_rng(4)
+    n, level = 20_000, 100
+    draws = rng.standard_cauchy if heavy else rng.normal
+    alarms = {}
+    # 10,000 pairs lie between the two uses where it is watched; 40 are so few that what is learnt knows it well.
+    for lag in (None, 40):
+        vectors, others = draws(size=(n + 40, n_dimensions)), draws(size=(n, n_dimensions))
+        old = others if lag is None else vectors[:n]
+        learnt, log_r, alarms[lag] = Learnt.nothing(n_dimensions), no_evidence(1, len(BETS)), 0
+        for start in range(0, n, 20):
+            made, _, learnt = bet_on_pairs(learnt, vectors[40 + start : 60 + start], old[start : start + 20])
+            log_r, alarmed = restart(add_bets(log_r, made), level)
+            alarms[lag] += int(alarmed[0])
+    assert 0 < alarms[None] <= n / level
+    assert alarms[40] < alarms[None]
