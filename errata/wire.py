@@ -66,6 +66,8 @@ EVENT_BYTES: Final = 256 * 1024
 #: Without this a record of nothing but commas would make millions of dead letters.
 RECORD_EVENTS: Final = 10_000
 LEVELS: Final = 64
+#: Those of the event and its data.
+_LEVELS_AROUND: Final = 2
 
 _INTEGER_TOO_LARGE: Final = "an integer exceeds 64 bits: send it as a string"
 #: The part of a record that is too large which its dead letter keeps.
@@ -279,6 +281,16 @@ def split_record(headers: Headers, value: bytes | None) -> list[bytes] | Refused
         return Refused(0, error.reason, error.detail, (value or b"")[:RECORD_BYTES])
 
 
+def is_batch(headers: Headers, value: bytes) -> bool:
+    """Whether a record is a batch of events that is not too large as a whole."""
+    if len(value) > RECORD_BYTES:
+        return False
+    try:
+        return _read_content_type(_read_headers(headers)) == BATCH_TYPE
+    except Malformed:
+        return False
+
+
 def _split_record(headers: Headers, value: bytes | None) -> list[bytes] | Refused:
     if not value:
         raise Malformed("empty_record", "the record has no value")
@@ -286,7 +298,7 @@ def _split_record(headers: Headers, value: bytes | None) -> list[bytes] | Refuse
         detail = f"the record has {len(value)} bytes, at most {RECORD_BYTES} are read; send smaller batches"
         return Refused(0, "too_large", detail, value[:_KEPT_BYTES])
     named = _read_headers(headers)
-    content_type = named.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = _read_content_type(named)
     if content_type == BATCH_TYPE:
         return _split_batch(value)
     if content_type == STRUCTURED_TYPE:
@@ -328,7 +340,7 @@ def _join_binary(headers: Mapping[str, str], content_type: str, value: bytes) ->
 
 def decode_event(raw: bytes) -> Event:
     """Read one event in the JSON format of CloudEvents. Raises Malformed with a reason of the table above."""
-    if has_few_brackets(raw) and b"\\u0000" not in raw and not has_large_number(raw):
+    if _has_few_brackets(raw) and b"\\u0000" not in raw and not has_large_number(raw):
         # Nothing here can break a limit, so the typed decoder alone decides: the way of nearly every event.
         try:
             envelope = _envelope.decode(raw)
@@ -343,17 +355,20 @@ def decode_event(raw: bytes) -> Event:
     return _decode_carefully(raw)
 
 
-def has_few_brackets(raw: bytes) -> bool:
+def _has_few_brackets(raw: bytes) -> bool:
     """Whether an event in JSON is too small and too flat to break a limit; one that is not may well be right."""
     return len(raw) <= INLINE_BYTES and raw.count(b"{") + raw.count(b"[") <= LEVELS
 
 
-def have_few_brackets(events: Sequence[bytes]) -> bool:
-    """Whether `has_few_brackets` holds for each of `events`, of which there is at least one."""
-    curly, square = (max(map(bytes.count, events, repeat(bracket))) for bracket in (b"{", b"["))
-    if max(map(len, events)) <= INLINE_BYTES and curly + square <= LEVELS:
-        return True
-    return all(map(has_few_brackets, events))
+def have_few_brackets(values: Sequence[bytes]) -> bool:
+    """Whether each of `values`, of which there is at least one, may travel inline and within an event's data."""
+    curly, square = (max(map(bytes.count, values, repeat(bracket))) for bracket in (b"{", b"["))
+    return max(map(len, values)) <= INLINE_BYTES and curly + square <= LEVELS - _LEVELS_AROUND
+
+
+def has_small_events(batch: bytes) -> bool:
+    """Whether no event of a batch, which is JSON, is too large by itself."""
+    return all(len(bytes(element)) <= EVENT_BYTES for element in _elements.decode(batch))
 
 
 def is_plain_text(raw: bytes) -> bool:
@@ -570,6 +585,10 @@ def _read_text(raw: Raw, field: str) -> str:
         return _text.decode(raw)
     except msgspec.ValidationError as error:
         raise Malformed("wrong_type", f"`{field}`: {error}") from None
+
+
+def _read_content_type(named: Mapping[str, str]) -> str:
+    return named.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _read_headers(headers: Headers) -> dict[str, str]:

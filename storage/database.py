@@ -42,6 +42,9 @@ _POSTGRES: Final[dict[str, Any]] = {
     "options": "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s",
 }
 
+#: One writes, one waits for the server, and one has what comes next; more would share the same Python.
+_POSTGRES_WRITERS: Final = 3
+
 #: SQLSTATE classes: numeric and text values that do not fit, and constraints.
 _DATA_CLASSES: Final = ("22", "23")
 #: SQLSTATE classes that no retry mends: wrong SQL or a missing table, wrong password, wrong database, damage.
@@ -70,6 +73,11 @@ class Database:
     def dialect(self) -> str:
         """`sqlite` or `postgresql`."""
         return self._engine.dialect.name
+
+    @property
+    def n_writers(self) -> int:
+        """In how many threads writing is worth while: SQLite has one writer, and gives Python up at every row."""
+        return 1 if self.dialect == "sqlite" else _POSTGRES_WRITERS
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

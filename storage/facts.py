@@ -1,7 +1,10 @@
 """Events as rows. What a service sent is kept as it was sent: values of any kind as the JSON that came, not read.
 
-A fact is an event as errata/events.py has it, with its values of any kind left as bytes. One call reads it;
-a whole run of records is then turned into columns at once.
+A fact is an event as errata/events.py has it, with its values of any kind left as bytes. One call reads those of a
+whole record; a whole run of records is then turned into columns at once.
+
+Facts are read with no field beside those that are known, so that how deep an event is nested shows in the values
+that are left as bytes. What has others is read as an event first (errata/wire.py), with the same result.
 """
 
 from collections.abc import Sequence
@@ -19,11 +22,12 @@ from errata.events import (
     FeedbackData,
     PredictionData,
     VocData,
+    Who,
     encode_json,
 )
 from errata.wire import Envelope
 from storage.insertion import Columns
-from storage.json_text import to_text, to_text_or_none
+from storage.json_text import to_text
 
 #: A value that was not sent.
 NULL: Final = Raw(b"null")
@@ -31,7 +35,9 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-class UnreadPrediction(PredictionData, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class UnreadPrediction(
+    PredictionData, frozen=True, kw_only=True, omit_defaults=True, gc=False, forbid_unknown_fields=True
+):
     """PredictionData with its values as JSON. Its reader checks names and tags, which are few in many events."""
 
     model: str
@@ -41,11 +47,18 @@ class UnreadPrediction(PredictionData, frozen=True, kw_only=True, omit_defaults=
     tags: Raw = Raw(b"{}")  # type: ignore[assignment]
 
 
-class UnreadFeedback(FeedbackData, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class KnownWho(Who, frozen=True, kw_only=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
+    """Who, with no other field."""
+
+
+class UnreadFeedback(
+    FeedbackData, frozen=True, kw_only=True, omit_defaults=True, gc=False, forbid_unknown_fields=True
+):
     """FeedbackData with its correction as JSON. Its reader checks the id, which patterns of types do slowly."""
 
     prediction_id: str
     corrected: Raw = NULL
+    who: KnownWho = KnownWho()
 
     def __post_init__(self) -> None:
         """Refuse an edit without its corrected value."""
@@ -53,8 +66,15 @@ class UnreadFeedback(FeedbackData, frozen=True, kw_only=True, omit_defaults=True
             raise ValueError("an edit needs `corrected`")
 
 
-class Fact(Envelope, frozen=True, tag_field="type", gc=False):
-    """An event as it is stored. Its reader checks the id."""
+class KnownVoc(VocData, frozen=True, kw_only=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
+    """VocData, with no other field."""
+
+
+class Fact(Envelope, frozen=True, tag_field="type", omit_defaults=True, gc=False):
+    """An event as it is stored. Its reader checks the id.
+
+    `datacontenttype` and `dataschema` of each kind are attributes of CloudEvents that libraries add; they are not used.
+    """
 
     id: str
 
@@ -64,28 +84,34 @@ class Fact(Envelope, frozen=True, tag_field="type", gc=False):
         return (self.time - EPOCH) // _MICROSECOND
 
 
-class PredictionFact(Fact, frozen=True, tag=PREDICTION_V1, gc=False):
+class PredictionFact(Fact, frozen=True, tag=PREDICTION_V1, gc=False, forbid_unknown_fields=True):
     """A prediction as it is stored."""
 
     data: UnreadPrediction
+    datacontenttype: str | None = None
+    dataschema: str | None = None
 
 
-class FeedbackFact(Fact, frozen=True, tag=FEEDBACK_V1, gc=False):
+class FeedbackFact(Fact, frozen=True, tag=FEEDBACK_V1, gc=False, forbid_unknown_fields=True):
     """A feedback as it is stored."""
 
     data: UnreadFeedback
+    datacontenttype: str | None = None
+    dataschema: str | None = None
 
 
-class VocFact(Fact, frozen=True, tag=VOC_V1, gc=False):
+class VocFact(Fact, frozen=True, tag=VOC_V1, gc=False, forbid_unknown_fields=True):
     """A comment as it is stored."""
 
-    data: VocData
+    data: KnownVoc
+    datacontenttype: str | None = None
+    dataschema: str | None = None
 
 
 AnyFact = PredictionFact | FeedbackFact | VocFact
 
-#: Reads an event in the JSON format of CloudEvents; what it leaves to be checked is done in streams/decoding.py.
-read_fact: Final = msgspec.json.Decoder(AnyFact).decode
+#: Reads events in the JSON format of CloudEvents; what it leaves to be checked is done in streams/decoding.py.
+read_facts: Final = msgspec.json.Decoder(list[AnyFact]).decode
 
 
 def fact_of(event: Event) -> AnyFact:
@@ -103,7 +129,7 @@ def fact_of(event: Event) -> AnyFact:
         )
     if isinstance(event.data, FeedbackData):
         return FeedbackFact(**attributes, data=UnreadFeedback(**_unread(fields, "corrected")))
-    return VocFact(**attributes, data=event.data)
+    return VocFact(**attributes, data=KnownVoc(**fields))
 
 
 def _unread(fields: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -134,11 +160,13 @@ def prediction_columns(
         "time_us": times_us,
         "output": [str(data.output, "utf-8") for data in datas],
         "confidence": [data.confidence for data in datas],
-        "probabilities": [to_text_or_none(data.probabilities) for data in datas],
-        "input": [_text_or_none(data.input) for data in datas],
+        "probabilities": [
+            None if data.probabilities is None else to_text(data.probabilities) for data in datas
+        ],
+        "input": [None if data.input is NULL else _text_or_none(data.input) for data in datas],
         "input_uri": [data.input_uri for data in datas],
-        "features": [to_text_or_none(data.features) for data in datas],
-        "latency_us": [_microseconds(data.latency_ms) for data in datas],
+        "features": [None if data.features is None else to_text(data.features) for data in datas],
+        "latency_us": _microseconds([data.latency_ms for data in datas]),
         "tags": [str(data.tags, "utf-8") for data in datas],
         "slices": slices,
         "subject": [data.subject for data in datas],
@@ -156,9 +184,9 @@ def feedback_columns(facts: Sequence[FeedbackFact], shard: int, now_us: int) -> 
         "id": [fact.id for fact in facts],
         "prediction_id": [data.prediction_id for data in datas],
         "action": [data.action for data in datas],
-        "corrected": [_text_or_none(data.corrected) for data in datas],
+        "corrected": [None if data.corrected is NULL else _text_or_none(data.corrected) for data in datas],
         "time_us": times_of(facts),
-        "display_us": [_microseconds(data.display_ms) for data in datas],
+        "display_us": _microseconds([data.display_ms for data in datas]),
         "who_kind": [data.who.kind for data in datas],
         "who_id": [data.who.id for data in datas],
         "source": [fact.source for fact in facts],
@@ -195,11 +223,9 @@ def times_of(facts: Sequence[AnyFact]) -> list[int]:
 
 def _text_or_none(value: Raw) -> str | None:
     """JSON as text; null, which the database keeps as NULL, is None."""
-    if value is NULL:
-        return None
     text = str(value, "utf-8")
     return None if text == "null" else text
 
 
-def _microseconds(milliseconds: float | None) -> int | None:
-    return None if milliseconds is None else round(milliseconds * 1000)
+def _microseconds(milliseconds: Sequence[float | None]) -> list[int | None]:
+    return [None if each is None else round(each * 1000) for each in milliseconds]

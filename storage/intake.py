@@ -436,10 +436,12 @@ def _bury_erased(c: Connection, new: _New, shard: int) -> None:
 def _of_kind(facts: Sequence[AnyFact], kind: type[_FactT]) -> list[_FactT]:
     """The facts of one kind, of each id the first, in the order in which they came."""
     chosen = [fact for fact in facts if type(fact) is kind]
+    if len({fact.id for fact in chosen}) == len(chosen):
+        return chosen
     first: dict[str, _FactT] = {}
     for fact in chosen:
         first.setdefault(fact.id, fact)
-    return chosen if len(first) == len(chosen) else list(first.values())
+    return list(first.values())
 
 
 def _predictions(c: Connection, made: Sequence[PredictionFact], circumstances: _Circumstances) -> Columns:

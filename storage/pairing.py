@@ -83,10 +83,7 @@ def pair(
     chosen = select(*columns).where(is_one_of(c, p.id, prediction_ids))
     # Not by a join with the ids, for which PostgreSQL reads the whole table.
     rows = c.execute(chosen.order_by(p.id).with_for_update()).all()
-    found = [
-        Shown(id_, model, version, time_us, slices, output)
-        for id_, model, version, time_us, slices, output in rows
-    ]
+    found = list(map(Shown._make, rows))
     # Only now, with the locks, nobody adds to what is read.
     facts = _gather_feedback(c, [prediction.id for prediction in found], given)
     before = read_outcomes(c, [prediction.id for prediction in found])

@@ -27,7 +27,8 @@ from quality.windows import (
     sum_groups,
     take,
 )
-from storage.insertion import in_span, list_keys, put_rows
+from storage.insertion import Columns, in_span, insert_columns, list_keys, put_rows
+from storage.insertion import take as take_rows
 from storage.records import Window
 from storage.slices import ALL
 from storage.tables import windows
@@ -78,11 +79,16 @@ def add_to_windows(c: Connection, shard: int, additions: Additions, table: Table
     """Add `additions` to the rows of `shard`. The caller holds the lock of the shard (storage/locks.py)."""
     keys, sums = spread(additions)
     stored = _read_rows(c, table, shard, keys)
+    known = {_key_of(row) for row in stored}
     if stored:
         number_of = {key: number for number, key in enumerate(keys)}
         numbers = [*range(len(keys)), *(number_of[_key_of(row)] for row in stored)]
         sums = sum_groups(join([sums, _read_contributions(stored)]), numbers, len(keys))
-    put_rows(c, table, _as_rows(keys, sums, shard))
+    columns = _as_columns(keys, sums, shard)
+    # Nobody else writes rows of this shard meanwhile.
+    insert_columns(c, table, take_rows(columns, [n for n, key in enumerate(keys) if key not in known]))
+    moved = take_rows(columns, [n for n, key in enumerate(keys) if key in known])
+    put_rows(c, table, [dict(zip(moved, row, strict=True)) for row in zip(*moved.values(), strict=True)])
 
 
 def join_additions(parts: Sequence[Additions]) -> Additions:
@@ -230,14 +236,17 @@ def sum_shards(rows: Sequence[RowMapping | dict[str, Any]]) -> Window:
     return Window(**{name: first[name] for name in _KEYS}, **counts, **histograms)
 
 
-def _as_rows(keys: Sequence[WindowKey], sums: Contributions, shard: int) -> list[dict[str, Any]]:
-    names = (*_KEYS, "shard", *COUNTS, *_HISTOGRAMS)
-    served, shown = (histogram.encode_all(each, len(keys)) for each in (sums.served, sums.shown))
-    counts = sums.counts.T.tolist()
-    return [
-        dict(zip(names, (*key, shard, *row, one, other), strict=True))
-        for key, row, one, other in zip(keys, counts, served, shown, strict=True)
-    ]
+def _as_columns(keys: Sequence[WindowKey], sums: Contributions, shard: int) -> Columns:
+    """Rows of `windows`."""
+    columns: dict[str, Sequence[Any]] = {
+        name: [key[place] for key in keys] for place, name in enumerate(_KEYS)
+    }
+    columns["shard"] = [shard] * len(keys)
+    columns |= dict(zip(COUNTS, sums.counts.tolist(), strict=True))
+    columns["served"], columns["shown"] = (
+        histogram.encode_all(each, len(keys)) for each in (sums.served, sums.shown)
+    )
+    return columns
 
 
 def _key_of(row: Any) -> WindowKey:

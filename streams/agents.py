@@ -1,10 +1,15 @@
-"""What an agent does: store each run of records, however long that takes, then finish it for Kafka."""
+"""What an agent does: store each run of records, however long that takes, then finish it for Kafka.
+
+While one run waits for the database, others are decoded or stored: those of one partition number one after
+another, which share a shard there (storage/locks.py), and different ones at the same time.
+"""
 
 import asyncio
 import logging
 import os
 import random
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,6 +33,8 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
 #: How often a transaction under way is looked at while the worker is asked to let go.
 _LOOK_SECONDS = 0.2
+#: Runs that an agent takes in hand: more would only wait, outside of the driver's count of messages.
+_RUNS_AT_ONCE = 16
 
 T = TypeVar("T")
 
@@ -68,13 +75,21 @@ class RunConsumer(Protocol):
 
 
 async def store_runs(events: AsyncIterator[Any], consumer: RunConsumer, storing: "Storing") -> None:
-    """Store the run of each event, one after another. Never raises, because Faust would just go on."""
-    async for event in events:
-        message: RunMessage = event.message
+    """Store the run of each event, those of a partition in turn. Never raises, because Faust would just go on."""
+    room = asyncio.Semaphore(_RUNS_AT_ONCE)
+    async with asyncio.TaskGroup() as runs:
+        async for event in events:
+            await room.acquire()
+            storing_one = runs.create_task(_store_in_turn(event.message, consumer, storing))
+            storing_one.add_done_callback(lambda _: room.release())
+
+
+async def _store_in_turn(message: RunMessage, consumer: RunConsumer, storing: "Storing") -> None:
+    async with storing.turn_of(message.run):
         if not message.entry.alive:
             # It is read again: from another place, by another worker, or once its partition goes on.
             consumer.run_given_up(message)
-            continue
+            return
         match await storing.store(message.run, is_draining=lambda: not consumer.flow_active):
             case Outcome.STORED:
                 consumer.run_stored(message)
@@ -94,7 +109,7 @@ async def store_runs(events: AsyncIterator[Any], consumer: RunConsumer, storing:
 
 
 class Storing:
-    """The one thread that touches the database for the stream, and what is done about its errors.
+    """The threads that touch the database for the stream, and what is done about its errors.
 
     Unavailable: tried again for ever, with growing pauses. Behind: everything is read again from where the
     database is. Anything else: the process ends by `end_process`, since going on could lose data, and what was
@@ -108,6 +123,7 @@ class Storing:
         paused_partitions: PausedPartitions,
         read_topic_ids: ReadTopicIds,
         *,
+        n_threads: int,
         drain_seconds: float,
         metrics: Metrics,
         progress: Progress,
@@ -126,10 +142,15 @@ class Storing:
         self._end_process = end_process
         self._monotonic = monotonic
         self._rng = rng or random.Random()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="storing")
+        self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="storing")
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._unavailable_since: float | None = None
         self._n_storing = 0
         self._idle_since = monotonic()
+
+    def turn_of(self, run: FetchedRun) -> asyncio.Lock:
+        """To be held while a run is stored; whoever waits for it gets it in the order in which they came."""
+        return self._turns[run.partition]
 
     def idle_seconds(self) -> float:
         """For how long there has been no run to store."""
@@ -152,8 +173,7 @@ class Storing:
         self._patience.is_over(is_draining())
         pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
-            started = self._monotonic()
-            attempt = self._in_thread(partial(self._store_run, run))
+            attempt = self._in_thread(partial(self._store_timed, run))
             while not attempt.done():
                 await asyncio.wait({attempt}, timeout=_LOOK_SECONDS)
                 if not attempt.done() and self._patience.is_over(is_draining()):
@@ -162,8 +182,9 @@ class Storing:
             error = attempt.exception()
             if error is None:
                 self._note_available()
-                self._metrics.count_stored(run, self._monotonic() - started)
-                return Outcome.PAUSED if attempt.result() else Outcome.STORED
+                is_to_pause, seconds = attempt.result()
+                self._metrics.count_stored(run, seconds)
+                return Outcome.PAUSED if is_to_pause else Outcome.STORED
             if isinstance(error, Behind):
                 logger.warning("reading again from where the database is: %s", error, extra=_where(run))
                 return Outcome.BEHIND
@@ -194,8 +215,13 @@ class Storing:
         return await self._in_thread(lambda: frozenset(self._paused_partitions()))
 
     def close(self) -> None:
-        """Let the thread end after what it does now."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let the threads end after what they do now."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _store_timed(self, run: FetchedRun) -> tuple[bool, float]:
+        started = self._monotonic()
+        is_to_pause = self._store_run(run)
+        return is_to_pause, self._monotonic() - started
 
     def _choose_positions(self, partitions: Sequence[Partition]) -> Positions:
         topic_ids = self._read_topic_ids(tuple(sorted({topic for topic, _ in partitions})))
@@ -203,7 +229,7 @@ class Storing:
         return replace(positions, paused=frozenset(self._paused_partitions()))
 
     def _in_thread(self, act: Callable[[], T]) -> "asyncio.Future[T]":
-        return asyncio.get_running_loop().run_in_executor(self._thread, act)
+        return asyncio.get_running_loop().run_in_executor(self._threads, act)
 
     def _give_up(self, run: FetchedRun) -> Outcome:
         logger.warning(
@@ -252,7 +278,7 @@ class _Patience:
         return self._monotonic() - self._draining_since >= self._seconds
 
 
-def _hear_error(attempt: "asyncio.Future[bool]") -> None:
+def _hear_error(attempt: "asyncio.Future[Any]") -> None:
     """Take the outcome that nobody waits for, so that asyncio does not complain of it."""
     if not attempt.cancelled():
         attempt.exception()

@@ -11,14 +11,18 @@ from errata.events import Name, PredictionData
 from errata.masking import mask, mask_bytes
 from errata.wire import (
     EVENT_BYTES,
+    RECORD_EVENTS,
     UNREADABLE,
+    Headers,
     Refused,
     are_ids,
     check_time,
     decode_event,
     format_time,
     has_large_number,
+    has_small_events,
     have_few_brackets,
+    is_batch,
     is_plain_text,
     split_record,
 )
@@ -27,12 +31,14 @@ from storage.facts import (
     AnyFact,
     FeedbackFact,
     PredictionFact,
+    UnreadFeedback,
+    UnreadPrediction,
     VocFact,
     encode_fact,
     fact_of,
-    read_fact,
+    read_facts,
 )
-from storage.intake import Arrival, Placed
+from storage.intake import Arrival
 from storage.records import DeadLetter
 from streams.driver import FetchedRun
 
@@ -63,19 +69,11 @@ def decode_run(run: FetchedRun, now_us: int) -> Arrival:
     )
     reader = _Reader(now_us)
     for record in run.records:
-        elements = split_record(record.headers, record.value)
-        if isinstance(elements, Refused):
-            arrival.dead.append(_bury(elements, record.offset, arrival))
-            continue
-        # A batch is looked through once for all of its events.
-        is_plain = is_plain_text(elements[0] if len(elements) == 1 else record.value or b"")
-        for position, fact in enumerate(reader.read(elements, is_plain)):
+        for position, fact in enumerate(reader.read(record.headers, record.value)):
             if isinstance(fact, Refused):
                 arrival.dead.append(_bury(fact, record.offset, arrival))
             else:
                 arrival.events.append((record.offset, position, fact))
-    if _may_hold_large_numbers([fact for _, _, fact in arrival.events]):
-        _refuse_large_numbers(arrival)
     return arrival
 
 
@@ -88,21 +86,24 @@ class _Reader:
         #: Names and tags that were checked: in a run many predictions have the same.
         self._checked: set[tuple[str, str, bytes]] = set()
 
-    def read(self, elements: Sequence[bytes], is_plain: bool) -> Sequence[AnyFact | Refused]:
-        """Read the events of a record; `is_plain` is whether no character in them can break a limit."""
-        if is_plain:
+    def read(self, headers: Headers, value: bytes | None) -> Sequence[AnyFact | Refused]:
+        """Read the events of a record."""
+        is_plain = value is not None and is_plain_text(value)
+        if value and is_plain and is_batch(headers, value):
             try:
-                return self._read_plain(elements)
+                return self._read_plain(value)
             except UNREADABLE:
                 pass
-        # Of several, all but one may be quick to read.
-        is_worth_trying = is_plain and len(elements) > 1
-        return [self._read_one(position, raw, is_worth_trying) for position, raw in enumerate(elements)]
+        elements = split_record(headers, value)
+        if isinstance(elements, Refused):
+            return [elements]
+        return [self._read_one(position, raw, is_plain) for position, raw in enumerate(elements)]
 
     def _read_one(self, position: int, raw: bytes, is_plain: bool) -> AnyFact | Refused:
         if is_plain:
             try:
-                return self._read_plain([raw])[0]
+                (fact,) = self._read_plain(b"[" + raw + b"]")
+                return fact
             except UNREADABLE:
                 pass
         try:
@@ -113,17 +114,20 @@ class _Reader:
             return self._refuse_future(position, fact)
         return _mask(fact) if isinstance(fact, VocFact) else fact
 
-    def _read_plain(self, elements: Sequence[bytes]) -> list[AnyFact]:
-        """The facts in events that are plain text. Raises ValueError where one has to be read carefully."""
-        if not have_few_brackets(elements):
-            raise ValueError("an event may be too large or too deep")
-        facts = [read_fact(raw) for raw in elements]
+    def _read_plain(self, batch: bytes) -> list[AnyFact]:
+        """The facts in a batch that is plain text. Raises ValueError where one has to be read carefully."""
+        facts = read_facts(batch)
+        if not facts:
+            return facts
+        if len(facts) > RECORD_EVENTS or (len(batch) > EVENT_BYTES and not has_small_events(batch)):
+            raise ValueError("an event may be too large")
         times = [fact.time for fact in facts]
         check_time(min(times))
         if max(times) > self._latest:
             raise ValueError("an event is in the future")
         predictions = [fact.data for fact in facts if type(fact) is PredictionFact]
         feedback = [fact.data for fact in facts if type(fact) is FeedbackFact]
+        _check_unread(predictions, feedback)
         if not are_ids([fact.id for fact in facts] + [data.prediction_id for data in feedback]):
             raise ValueError("an event has a bad id")
         alike = {(data.model, data.version, bytes(data.tags)) for data in predictions}
@@ -149,30 +153,13 @@ def _mask(fact: VocFact) -> VocFact:
     return msgspec.structs.replace(fact, data=msgspec.structs.replace(fact.data, text=text))
 
 
-def _may_hold_large_numbers(facts: Sequence[AnyFact]) -> bool:
-    """Whether the values that were not read may hold a number beyond 64 bits; asked of all at once."""
-    predictions = [fact.data for fact in facts if type(fact) is PredictionFact]
-    feedback = [fact.data for fact in facts if type(fact) is FeedbackFact]
-    unread = [data.output for data in predictions]
-    unread += [data.input for data in predictions if data.input is not NULL]
-    unread += [data.corrected for data in feedback if data.corrected is not NULL]
-    return has_large_number(b"\n".join(unread))
-
-
-def _refuse_large_numbers(arrival: Arrival) -> None:
-    """Read all events again that may hold such numbers, carefully."""
-    kept: list[Placed] = []
-    for offset, position, fact in arrival.events:
-        if _may_hold_large_numbers([fact]):
-            raw = encode_fact(fact)
-            try:
-                decode_event(raw)
-            except Malformed as error:
-                refused = Refused(position, error.reason, error.detail, raw)
-                arrival.dead.append(_bury(refused, offset, arrival))
-                continue
-        kept.append((offset, position, fact))
-    arrival.events[:] = kept
+def _check_unread(predictions: Sequence[UnreadPrediction], feedback: Sequence[UnreadFeedback]) -> None:
+    """Raise ValueError where a value that was not read may be too large, too deep, or hold too large a number."""
+    unread = [bytes(data.output) for data in predictions]
+    unread += [bytes(data.input) for data in predictions if data.input is not NULL]
+    unread += [bytes(data.corrected) for data in feedback if data.corrected is not NULL]
+    if unread and (not have_few_brackets(unread) or has_large_number(b"\n".join(unread))):
+        raise ValueError("a value may be too large or too deep")
 
 
 def _bury(refused: Refused, offset: int, arrival: Arrival) -> DeadLetter:

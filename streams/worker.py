@@ -45,15 +45,16 @@ def run_worker(
     timers: Sequence[Timer],
     slow_timers: Sequence[Timer] = (),
     metrics: Metrics,
+    storing_threads: int,
     end_process: Callable[[int], Any] = os._exit,
 ) -> int:
     """Store events until SIGTERM or SIGINT; return the exit status.
 
-    `store_run` is called in one thread, with one run at a time; it commits the run together with the
-    partition's position, raises Unavailable to be called again, and anything else to end the process.
-    It returns whether its partition is to be paused; `paused_partitions` says what is not to be read.
-    `stored_positions` and `paused_partitions` are called in the same thread. `timers` run in a second thread, and
-    `slow_timers`, which wait for what is not Errata's, in a third.
+    `store_run` is called in `storing_threads` threads, with one run of a partition at a time, unless one that hung
+    was given up; it commits the run together with the partition's position, raises Unavailable to be called again,
+    and anything else to end the process. It returns whether its partition is to be paused; `paused_partitions`
+    says what is not to be read. `stored_positions` and `paused_partitions` are called in the same threads. `timers`
+    run in a thread of their own, and so do `slow_timers`, which wait for what is not Errata's.
     `metrics` are served. Must be called in the main thread, which handles signals. Raises Stop when the worker can't
     start at all.
     """
@@ -78,6 +79,7 @@ def run_worker(
             stored_positions,
             paused_partitions,
             partial(read_topic_ids, settings.broker),
+            n_threads=storing_threads,
             drain_seconds=settings.worker.drain_seconds,
             metrics=metrics,
             progress=progress,

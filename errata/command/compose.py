@@ -120,6 +120,7 @@ def run_composed_worker(settings: Settings, hide: Callable[[str], str]) -> int:
             # Every worker may send: who claims a delivery sends it.
             slow_timers=[Timer("alert", second, alert)],
             metrics=metrics,
+            storing_threads=database.n_writers,
         )
     finally:
         sender.close()

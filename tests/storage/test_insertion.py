@@ -14,7 +14,7 @@ from storage.tables import predictions, slice_values
 from tests.builders import START_US, a_prediction_event
 from tests.records import number_id
 
-nasty = st.text(st.sampled_from("\\\t\n\r\"'N{},é한 \x08\x7f"), max_size=12)
+nasty = st.text(st.sampled_from("\\\t\n\r\"'N{},é한 \x02\x08\x7f"), max_size=12)
 
 
 def columns_of(*numbers: int, **given_: object):

@@ -96,6 +96,7 @@ def main(file: Path, settings: Settings) -> int:
         paused_partitions=list,
         timers=[tick],
         metrics=Metrics(),
+        storing_threads=1,
     )
 
 

@@ -2,14 +2,16 @@ import asyncio
 import logging
 import random
 import threading
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from errata.errors import Behind, Stop, Unavailable
-from errata.topics import FEEDBACK
+from errata.topics import FEEDBACK, PREDICTIONS
 from streams.agents import EXIT_BROKEN, Storing, store_runs
 from streams.driver import FetchedRecord, FetchedRun, Positions
 from streams.metrics import Metrics
@@ -70,12 +72,15 @@ def metrics():
 def make_storing(metrics, exits):
     made: list[Storing] = []
 
-    def make(store_run, *, stored_positions=lambda _: {}, topic_ids=lambda _: {}, drain_seconds=0.0):
+    def make(
+        store_run, *, stored_positions=lambda _: {}, topic_ids=lambda _: {}, drain_seconds=0.0, n_threads=1
+    ):
         storing = Storing(
             store_run,
             stored_positions,
             lambda: [(FEEDBACK, 7)],
             topic_ids,
+            n_threads=n_threads,
             drain_seconds=drain_seconds,
             metrics=metrics,
             progress=Progress(),
@@ -125,7 +130,81 @@ def test_a_run_is_finished_after_it_is_stored(make_storing, consumer, metrics):
     assert value(metrics.registry, "errata_storing_seconds_count") == 2
 
 
-def test_everything_that_touches_the_database_runs_in_one_thread(make_storing, consumer):
+def test_runs_of_different_partitions_are_stored_at_the_same_time(make_storing, consumer):
+    both = threading.Barrier(2, timeout=10)
+    storing = make_storing(lambda _: both.wait() < 0, n_threads=2)
+    other = replace(RUN, partition=2)
+    asyncio.run(store_runs(events(RUN, other), consumer, storing))
+    assert {run.partition for run in consumer.done} == {1, 2}
+
+
+def test_runs_of_one_partition_number_take_turns_in_the_order_in_which_they_came(make_storing, consumer):
+    """Of both topics, which share a shard in the database."""
+    at_work, orders = set(), []
+
+    def store_run(run):
+        assert not at_work
+        at_work.add(run.topic)
+        time.sleep(0.002)
+        at_work.remove(run.topic)
+        orders.append(run.first_offset)
+
+    storing = make_storing(store_run, n_threads=3)
+    runs = [
+        replace(RUN, topic=topic, first_offset=offset)
+        for offset, topic in enumerate([FEEDBACK, PREDICTIONS] * 20)
+    ]
+    asyncio.run(store_runs(events(*runs), consumer, storing))
+    assert orders == list(range(40))
+    assert consumer.done == runs
+
+
+def test_what_waits_behind_a_run_that_the_database_is_behind_of_is_not_stored(make_storing, consumer):
+    stored = []
+
+    def store_run(run):
+        stored.append(run)
+        if len(stored) == 1:
+            raise Behind("stored up to 30 only")
+
+    entry = SimpleNamespace(alive=True)
+
+    async def each():
+        for run in (RUN, replace(RUN, first_offset=42)):
+            yield SimpleNamespace(message=SimpleNamespace(run=run, entry=entry))
+
+    class Forgetful(Consumer):
+        def run_behind(self, message):
+            super().run_behind(message)
+            entry.alive = False
+
+    consumer = Forgetful()
+    asyncio.run(store_runs(each(), consumer, make_storing(store_run, n_threads=3)))
+    assert stored == [RUN]
+    assert [run.first_offset for run in consumer.given_up] == [42]
+
+
+def test_an_agent_that_is_stopped_lets_go_of_what_it_stores(make_storing, consumer):
+    begun, answered = threading.Event(), threading.Event()
+
+    def store_run(_):
+        begun.set()
+        answered.wait(20)
+
+    async def stop_while_storing():
+        agent = asyncio.create_task(store_runs(events(RUN, RUN), consumer, make_storing(store_run)))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        agent.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await agent
+        answered.set()
+
+    asyncio.run(stop_while_storing())
+    assert consumer.done == []
+
+
+def test_everything_that_touches_the_database_runs_in_the_threads_for_it(make_storing, consumer):
     threads = set()
 
     def note_thread(_):

@@ -25,6 +25,7 @@ def make_app():
             lambda _: {},
             list,
             lambda _: {},
+            n_threads=1,
             drain_seconds=1.0,
             metrics=metrics,
             progress=progress,

@@ -146,7 +146,17 @@ def extreme(draw):
     return json.dumps(event, ensure_ascii=draw(st.booleans())).replace('"@"', draw(json_texts)).encode()
 
 
-@given(st.lists(damaged() | extreme(), min_size=1, max_size=4))
+@st.composite
+def more_than_known(draw):
+    """A valid event with a field that nobody reads, somewhere, of any depth."""
+    event = json.loads(encode_event(draw(events)))
+    places = [event, event["data"], *(each for each in event["data"].values() if isinstance(each, dict))]
+    name = draw(st.sampled_from(["unheard of", "datacontenttype", "dataschema"]))
+    draw(st.sampled_from(places))[name] = "@"
+    return json.dumps(event).replace('"@"', draw(json_texts | st.just('"' + "]" * 99 + '"'))).encode()
+
+
+@given(st.lists(damaged() | extreme() | more_than_known(), min_size=1, max_size=4))
 @settings(max_examples=300)
 def test_the_quick_way_reads_and_refuses_just_what_the_careful_way_does(raws):
     headers = [("content-type", b"application/cloudevents-batch+json")]
@@ -157,3 +167,27 @@ def test_the_quick_way_reads_and_refuses_just_what_the_careful_way_does(raws):
     assert [(position, event) for _, position, event in events_of(arrival)] == read
     refused = sorted((each.position, each.reason) for each in careful.refused)
     assert sorted((each.position, each.reason) for each in arrival.dead) == refused
+
+
+def test_an_event_that_is_too_large_is_refused_alone_in_a_large_batch():
+    good = [a_prediction_event(number) for number in range(3)]
+    large = encode_event(good[1])[:-1] + b" " * 256 * 1024 + b"}"
+    headers, _ = encode_batch([])
+    value = b"[" + b",".join([encode_event(good[0]), large, encode_event(good[2])]) + b"]"
+    arrival = decode_run(a_run(a_record(11, (headers, value))), START_US)
+    assert events_of(arrival) == [(11, 0, good[0]), (11, 2, good[2])]
+    assert [(each.reason, each.position) for each in arrival.dead] == [("too_large", 1)]
+
+
+def test_a_batch_of_more_bytes_than_an_event_may_have_is_read_as_any():
+    good = [a_prediction_event(number, output="x" * 60_000) for number in range(6)]
+    arrival = decode_run(a_run(a_record(11, encode_batch(good))), START_US)
+    assert [event for _, _, event in events_of(arrival)] == good
+
+
+def test_two_events_in_one_structured_record_are_no_event():
+    event = encode_event(a_prediction_event(1))
+    headers, _ = encode_structured(a_prediction_event(1))
+    arrival = decode_run(a_run(a_record(11, (headers, event + b"," + event))), START_US)
+    assert arrival.events == []
+    assert [each.reason for each in arrival.dead] == ["broken_json"]
