@@ -70,11 +70,19 @@ class KnownVoc(VocData, frozen=True, kw_only=True, omit_defaults=True, gc=False,
     """VocData, with no other field."""
 
 
-class Fact(Envelope, frozen=True, tag_field="type", omit_defaults=True, gc=False):
-    """An event as it is stored. Its reader checks the id.
+class _Attributes(Envelope, frozen=True, kw_only=True, tag_field="type"):
+    """What CloudEvents and its extensions define, libraries add, and nothing here uses."""
 
-    `datacontenttype` and `dataschema` of each kind are attributes of CloudEvents that libraries add; they are not used.
-    """
+    datacontenttype: str | None = None
+    dataschema: str | None = None
+    subject: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+    partitionkey: str | None = None
+
+
+class Fact(_Attributes, frozen=True, tag_field="type", omit_defaults=True, gc=False):
+    """An event as it is stored. Its reader checks the id."""
 
     id: str
 
@@ -88,24 +96,18 @@ class PredictionFact(Fact, frozen=True, tag=PREDICTION_V1, gc=False, forbid_unkn
     """A prediction as it is stored."""
 
     data: UnreadPrediction
-    datacontenttype: str | None = None
-    dataschema: str | None = None
 
 
 class FeedbackFact(Fact, frozen=True, tag=FEEDBACK_V1, gc=False, forbid_unknown_fields=True):
     """A feedback as it is stored."""
 
     data: UnreadFeedback
-    datacontenttype: str | None = None
-    dataschema: str | None = None
 
 
 class VocFact(Fact, frozen=True, tag=VOC_V1, gc=False, forbid_unknown_fields=True):
     """A comment as it is stored."""
 
     data: KnownVoc
-    datacontenttype: str | None = None
-    dataschema: str | None = None
 
 
 AnyFact = PredictionFact | FeedbackFact | VocFact

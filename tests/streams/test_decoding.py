@@ -151,7 +151,7 @@ def more_than_known(draw):
     """A valid event with a field that nobody reads, somewhere, of any depth."""
     event = json.loads(encode_event(draw(events)))
     places = [event, event["data"], *(each for each in event["data"].values() if isinstance(each, dict))]
-    name = draw(st.sampled_from(["unheard of", "datacontenttype", "dataschema"]))
+    name = draw(st.sampled_from(["unheard of", "datacontenttype", "subject", "traceparent"]))
     draw(st.sampled_from(places))[name] = "@"
     return json.dumps(event).replace('"@"', draw(json_texts | st.just('"' + "]" * 99 + '"'))).encode()
 
