@@ -78,13 +78,13 @@ def insert_columns(c: Connection, table: Table, columns: Columns) -> None:
 
     Raises the driver's own errors (storage/database.py translates them).
     """
-    if not len(next(iter(columns.values()))):
+    n_rows = len(next(iter(columns.values())))
+    if not n_rows:
         return
     raw = c.connection.driver_connection
     names = ", ".join(c.dialect.identifier_preparer.quote(name) for name in columns)
     if c.dialect.name == "postgresql":
         assert isinstance(raw, psycopg.Connection)
-        n_rows = len(next(iter(columns.values())))
         with (
             raw.cursor() as cursor,
             cursor.copy(f"COPY {table.name} ({names}) FROM STDIN (NULL '{_COPY_NULL}')") as copy,

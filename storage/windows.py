@@ -79,12 +79,12 @@ def add_to_windows(c: Connection, shard: int, additions: Additions, table: Table
     """Add `additions` to the rows of `shard`. The caller holds the lock of the shard (storage/locks.py)."""
     keys, sums = spread(additions)
     stored = _read_rows(c, table, shard, keys)
-    known = {_key_of(row) for row in stored}
+    stored_keys = [_key_of(row) for row in stored]
     if stored:
         number_of = {key: number for number, key in enumerate(keys)}
-        numbers = [*range(len(keys)), *(number_of[_key_of(row)] for row in stored)]
+        numbers = [*range(len(keys)), *(number_of[key] for key in stored_keys)]
         sums = sum_groups(join([sums, _read_contributions(stored)]), numbers, len(keys))
-    columns = _as_columns(keys, sums, shard)
+    columns, known = _as_columns(keys, sums, shard), set(stored_keys)
     # Nobody else writes rows of this shard meanwhile.
     insert_columns(c, table, take_rows(columns, [n for n, key in enumerate(keys) if key not in known]))
     moved = take_rows(columns, [n for n, key in enumerate(keys) if key in known])
