@@ -151,9 +151,9 @@ def encode_fact(fact: AnyFact) -> bytes:
 
 
 def prediction_columns(
-    facts: Sequence[PredictionFact], times_us: Sequence[int], slices: Sequence[str], shard: int, now_us: int
+    facts: Sequence[PredictionFact], times_us: Sequence[int], shard: int, now_us: int
 ) -> Columns:
-    """Rows of `predictions`; `slices` are JSON."""
+    """Rows of `predictions`, without their slices."""
     datas = [fact.data for fact in facts]
     return {
         "id": [fact.id for fact in facts],
@@ -170,7 +170,6 @@ def prediction_columns(
         "features": [None if data.features is None else to_text(data.features) for data in datas],
         "latency_us": _microseconds([data.latency_ms for data in datas]),
         "tags": [str(data.tags, "utf-8") for data in datas],
-        "slices": slices,
         "subject": [data.subject for data in datas],
         "session": [data.session for data in datas],
         "source": [fact.source for fact in facts],

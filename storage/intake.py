@@ -23,11 +23,11 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, compress
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace as replace_fields
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from errata.errors import Behind, Malformed, Stop
 from errata.events import Who
@@ -47,7 +47,7 @@ from storage.facts import (
     times_of,
     voc_columns,
 )
-from storage.insertion import Columns, insert_by_id, insert_new, is_one_of, list_keys, list_seen, take
+from storage.insertion import Columns, insert_columns, insert_new, is_one_of, keep, list_keys, list_seen
 from storage.locks import lock_shard
 from storage.pairing import COUNTED, list_counted, list_with_feedback, pair
 from storage.records import Applied, DeadLetter
@@ -127,17 +127,24 @@ def apply(
     """
     if arrival.first_offset >= arrival.next_offset:
         return _account(arrival, n_new=0, dead=[])
+    circumstances = _Circumstances(models, slice_values_per_hour, arrival.partition, now_us)
+    # What needs no database is done before the transaction, for which others may be waiting.
+    known, dead = _refuse_unknown_models(arrival, models)
+    ready = _make_ready(known, circumstances)
     with db.write() as c:
-        arrival = _leave_out_applied(arrival, _lock_position(c, arrival, now_us))
-        if arrival.first_offset >= arrival.next_offset:
-            return _account(arrival, n_new=0, dead=[])
+        stored_offset = _lock_position(c, arrival, now_us)
+        if stored_offset > arrival.first_offset:
+            arrival = _leave_out_applied(arrival, stored_offset)
+            if arrival.first_offset >= arrival.next_offset:
+                return _account(arrival, n_new=0, dead=[])
+            known, dead = _refuse_unknown_models(arrival, models)
+            ready = _make_ready(known, circumstances)
         lock_shard(c, arrival.partition)
         prefer_indexes(c)
-        known, dead = _refuse_unknown_models(arrival, models)
-        known, late = _refuse_late(c, arrival, known, known_since_us)
-        n_new, refused = _store_or_refuse(
-            c, arrival, known, _Circumstances(models, slice_values_per_hour, arrival.partition, now_us)
-        )
+        kept, late = _refuse_late(c, arrival, known, circumstances, known_since_us)
+        if late:
+            ready = _make_ready(kept, circumstances)
+        n_new, refused = _store_or_refuse(c, arrival, kept, ready, circumstances)
         dead = sorted(
             [*arrival.dead, *dead, *late, *refused], key=lambda letter: (letter.offset, letter.position)
         )
@@ -295,73 +302,145 @@ def _account(arrival: Arrival, *, n_new: int, dead: Sequence[DeadLetter]) -> App
 
 
 def _store_or_refuse(
-    c: Connection, arrival: Arrival, events: Sequence[Placed], circumstances: _Circumstances
+    c: Connection, arrival: Arrival, events: Sequence[Placed], ready: "_Ready", circumstances: _Circumstances
 ) -> tuple[int, list[DeadLetter]]:
     """Store events; return the number of new ones, and dead letters for those that the database refuses."""
     if not events:
         return 0, []
     try:
         with savepoint(c):
-            return _store(c, [fact for _, _, fact in events], circumstances), []
+            return _store(c, ready, circumstances), []
     except Malformed as error:
         if len(events) == 1:
             return 0, [_dead_letter(arrival, events[0], error.reason, error.detail)]
         middle = len(events) // 2
-        n_first, first = _store_or_refuse(c, arrival, events[:middle], circumstances)
-        n_second, second = _store_or_refuse(c, arrival, events[middle:], circumstances)
-        return n_first + n_second, first + second
-
-
-def _store(c: Connection, facts: Sequence[AnyFact], circumstances: _Circumstances) -> int:
-    """Store events, of each id the first, and what follows from the new ones; return how many are new."""
-    shard, now_us = circumstances.shard, circumstances.now_us
-    new = _list_new(c, facts)
-    made, given, said = new.made, new.given, new.said
-    made_columns = _predictions(c, made, circumstances)
-    additions = _count(made_columns)
-    if new.erased:
-        made_columns, counted_only = _split(made_columns, new.erased)
-        add_to_windows(c, shard, _count(counted_only), erased_windows)
-        _bury_erased(c, new, shard)
-        given = [fact for fact in given if fact.id not in new.erased]
-        said = [fact for fact in said if fact.id not in new.erased]
-    insert_by_id(c, predictions, made_columns)
-    given_columns = feedback_columns(sorted(given, key=lambda fact: fact.id), shard, now_us)
-    insert_by_id(c, feedback, given_columns)
-    insert_by_id(c, voc, voc_columns(said, now_us))
-    counted = list_counted(given_columns)
-    waited_for = list_with_feedback(c, made_columns["id"])
-    pairing = pair(c, circumstances.models, sorted(waited_for | counted.keys()), counted)
-    add_to_windows(c, shard, join_additions([additions, pairing.additions]))
-    return len(new.made) + len(new.given) + len(new.said)
+        n_stored, refused = 0, []
+        for half in (events[:middle], events[middle:]):
+            n, dead = _store_or_refuse(c, arrival, half, _make_ready(half, circumstances), circumstances)
+            n_stored += n
+            refused += dead
+        return n_stored, refused
 
 
 @dataclass(frozen=True, slots=True)
-class _New:
-    """The events that count now: predictions, feedback and VOC; of those in `erased` nothing else is kept."""
+class _Ready:
+    """Events in the order of their ids, of each id the first that came, with their rows as far as they are known."""
 
     made: list[PredictionFact]
     given: list[FeedbackFact]
     said: list[VocFact]
-    erased: frozenset[str]
+    #: What the slices of each prediction depend on, which its row still lacks.
+    tagged: list[Tagged]
+    #: Each of `tagged` once, in the order in which they came: the first values of a tag are the ones that have room.
+    came: list[Tagged]
+    made_rows: Columns
+    given_rows: Columns
+    said_rows: Columns
+
+    @property
+    def n(self) -> int:
+        """How many events."""
+        return len(self.made) + len(self.given) + len(self.said)
 
 
-def _list_new(c: Connection, facts: Sequence[AnyFact]) -> _New:
-    """The events that are neither stored nor have been, of each id the first."""
-    made = _leave_out_seen(c, predictions, _of_kind(facts, PredictionFact))
-    given = _leave_out_seen(c, feedback, _of_kind(facts, FeedbackFact))
-    said = _leave_out_seen(c, voc, _of_kind(facts, VocFact))
-    about = (fact.data.prediction_id for facts in (given, said) for fact in facts)
-    own = (fact.id for facts in (made, given, said) for fact in facts)
+def _make_ready(events: Sequence[Placed], circumstances: _Circumstances) -> _Ready:
+    """Make ready what of storing events needs no database."""
+    facts = [fact for _, _, fact in events]
+    made = _of_kind(facts, PredictionFact)
+    times_us = times_of(made)
+    hours_us = starts_of(HOUR_US, times_us)
+    tags = [str(fact.data.tags, "utf-8") for fact in made]
+    tagged: list[Tagged] = list(zip([fact.data.model for fact in made], hours_us, tags, strict=True))
+    came = list(dict.fromkeys(tagged))
+    if (order := _order_of(made)) is not None:
+        made = [made[place] for place in order]
+        times_us = [times_us[place] for place in order]
+        tagged = [tagged[place] for place in order]
+    given = _in_order(_of_kind(facts, FeedbackFact))
+    said = _in_order(_of_kind(facts, VocFact))
+    shard, now_us = circumstances.shard, circumstances.now_us
+    return _Ready(
+        made,
+        given,
+        said,
+        tagged,
+        came,
+        prediction_columns(made, times_us, shard, now_us),
+        feedback_columns(given, shard, now_us),
+        voc_columns(said, now_us),
+    )
+
+
+def _store(c: Connection, ready: _Ready, circumstances: _Circumstances) -> int:
+    """Store events and what follows from the new ones; return how many are new."""
+    shard = circumstances.shard
+    new, erased = _list_new(c, ready, circumstances)
+    slices = assign_slices(c, new.came, circumstances.slice_values_per_hour)
+    made_rows: Columns = {**new.made_rows, "slices": [slices[each] for each in new.tagged]}
+    given_rows, said_rows = new.given_rows, new.said_rows
+    additions = _count(made_rows)
+    if erased:
+        made_rows, counted_only = _split(made_rows, erased)
+        add_to_windows(c, shard, _count(counted_only), erased_windows)
+        _bury_erased(c, new, erased, shard)
+        given_rows, said_rows = (_split(rows, erased)[0] for rows in (given_rows, said_rows))
+    insert_columns(c, predictions, made_rows)
+    insert_columns(c, feedback, given_rows)
+    insert_columns(c, voc, said_rows)
+    counted = list_counted(given_rows)
+    waited_for = list_with_feedback(c, made_rows["id"])
+    pairing = pair(c, circumstances.models, sorted(waited_for | counted.keys()), counted)
+    add_to_windows(c, shard, join_additions([additions, pairing.additions]))
+    return new.n
+
+
+def _list_new(c: Connection, ready: _Ready, circumstances: _Circumstances) -> tuple[_Ready, frozenset[str]]:
+    """The events that are neither stored nor have been, and the ids of those of which nothing else is to be kept."""
+    seen = {
+        kind: list_seen(c, table, rows["id"])
+        for kind, table, rows in (
+            ("prediction", predictions, ready.made_rows),
+            ("feedback", feedback, ready.given_rows),
+            ("voc", voc, ready.said_rows),
+        )
+    }
+    new = _leave_out(ready, seen)
+    about = (fact.data.prediction_id for facts in (new.given, new.said) for fact in facts)
+    own = (fact.id for facts in (new.made, new.given, new.said) for fact in facts)
     gone = find_tombstones(c, (id_ for id_ in chain(own, about) if id_ is not None))
     if gone:
-        made = [fact for fact in made if ("prediction", fact.id) not in gone]
-        given = [fact for fact in given if ("feedback", fact.id) not in gone]
-        said = [fact for fact in said if ("voc", fact.id) not in gone]
-    erased_us = read_erased(c, _each_person(made, given, said))
-    given = _without_names(given, erased_us)
+        new = _leave_out(new, {kind: {id_ for of, id_ in gone if of == kind} for kind in seen})
+    erased_us = read_erased(c, _each_person(new.made, new.given, new.said))
+    if erased_us:
+        given = _without_names(new.given, erased_us)
+        rows = feedback_columns(given, circumstances.shard, circumstances.now_us)
+        new = replace(new, given=given, given_rows=rows)
     gone_ids = {id_ for (kind, id_), is_erased in gone.items() if kind == "prediction" and is_erased}
-    return _New(made, given, said, _find_erased(made, given, said, erased_us, gone_ids))
+    return new, _find_erased(new.made, new.given, new.said, erased_us, gone_ids)
+
+
+def _leave_out(ready: _Ready, ids: Mapping[str, Collection[str]]) -> _Ready:
+    """The events but for those with `ids`, of each kind."""
+    if not any(ids.values()):
+        return ready
+    keep_made, keep_given, keep_said = (
+        [id_ not in ids[kind] for id_ in rows["id"]]
+        for kind, rows in (
+            ("prediction", ready.made_rows),
+            ("feedback", ready.given_rows),
+            ("voc", ready.said_rows),
+        )
+    )
+    return replace(
+        ready,
+        made=list(compress(ready.made, keep_made)),
+        given=list(compress(ready.given, keep_given)),
+        said=list(compress(ready.said, keep_said)),
+        tagged=list(compress(ready.tagged, keep_made)),
+        made_rows=keep(ready.made_rows, keep_made),
+        given_rows=keep(ready.given_rows, keep_given),
+        said_rows=keep(ready.said_rows, keep_said),
+    )
 
 
 def _each_person(
@@ -402,21 +481,13 @@ def _without_names(given: list[FeedbackFact], erased_us: Mapping[str, int]) -> l
     ]
 
 
-def _leave_out_seen(c: Connection, table: Table, facts: list[_FactT]) -> list[_FactT]:
-    seen = list_seen(c, table, [fact.id for fact in facts])
-    return [fact for fact in facts if fact.id not in seen] if seen else facts
+def _split(rows: Columns, erased: Collection[str]) -> tuple[Columns, Columns]:
+    """Rows that are kept, and those of erased events."""
+    are_erased = [id_ in erased for id_ in rows["id"]]
+    return keep(rows, [not is_erased for is_erased in are_erased]), keep(rows, are_erased)
 
 
-def _split(columns: Columns, erased: Collection[str]) -> tuple[Columns, Columns]:
-    """Rows of `predictions` that are kept, and those of erased ones."""
-    ids = columns["id"]
-    return (
-        take(columns, [place for place, id_ in enumerate(ids) if id_ not in erased]),
-        take(columns, [place for place, id_ in enumerate(ids) if id_ in erased]),
-    )
-
-
-def _bury_erased(c: Connection, new: _New, shard: int) -> None:
+def _bury_erased(c: Connection, new: _Ready, erased_ids: Collection[str], shard: int) -> None:
     """Keep tombstones of erased events, and remove what was there about them before they came."""
     groups: list[tuple[Kind, Sequence[AnyFact]]] = [
         ("prediction", new.made),
@@ -424,9 +495,9 @@ def _bury_erased(c: Connection, new: _New, shard: int) -> None:
         ("voc", new.said),
     ]
     for kind, facts in groups:
-        erased = [(fact.id, fact.time_us) for fact in facts if fact.id in new.erased]
+        erased = [(fact.id, fact.time_us) for fact in facts if fact.id in erased_ids]
         bury(c, kind, erased, is_erased=True, remover=shard)
-    ids = sorted(fact.id for fact in new.made if fact.id in new.erased)
+    ids = [fact.id for fact in new.made if fact.id in erased_ids]
     if ids:
         about_feedback = is_one_of(c, feedback.c.prediction_id, ids)
         remove_events(c, "feedback", about_feedback, is_erased=True, remover=shard)
@@ -444,23 +515,15 @@ def _of_kind(facts: Sequence[AnyFact], kind: type[_FactT]) -> list[_FactT]:
     return list(first.values())
 
 
-def _predictions(c: Connection, made: Sequence[PredictionFact], circumstances: _Circumstances) -> Columns:
-    """Rows of `predictions` in the order of ids, with the slices that have room."""
-    times_us = times_of(made)
-    hours_us = starts_of(HOUR_US, times_us)
-    tags = [str(fact.data.tags, "utf-8") for fact in made]
-    tagged: list[Tagged] = list(zip([fact.data.model for fact in made], hours_us, tags, strict=True))
-    # In the order in which they came: the first values of a tag are the ones that have room.
-    slices = assign_slices(c, tagged, circumstances.slice_values_per_hour)
-    ids = [fact.id for fact in made]
-    order = sorted(range(len(made)), key=ids.__getitem__)
-    return prediction_columns(
-        [made[place] for place in order],
-        [times_us[place] for place in order],
-        [slices[place] for place in order],
-        circumstances.shard,
-        circumstances.now_us,
-    )
+def _order_of(facts: Sequence[AnyFact]) -> list[int] | None:
+    """The places of facts in the order of their ids, or None where they are in it."""
+    ids = [fact.id for fact in facts]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    return None if order == list(range(len(ids))) else order
+
+
+def _in_order(facts: list[_FactT]) -> list[_FactT]:
+    return sorted(facts, key=lambda fact: fact.id)
 
 
 def _count(columns: Columns) -> Additions:
@@ -490,7 +553,11 @@ def _refuse_unknown_models(
 
 
 def _refuse_late(
-    c: Connection, arrival: Arrival, events: list[Placed], known_since_us: int
+    c: Connection,
+    arrival: Arrival,
+    events: list[Placed],
+    circumstances: _Circumstances,
+    known_since_us: int,
 ) -> tuple[list[Placed], list[DeadLetter]]:
     """The events that can be stored, and dead letters for those so old that they may have been forgotten."""
     # Times are compared as they are decoded: nearly always none is too old.
@@ -498,7 +565,7 @@ def _refuse_late(
     late = [placed for placed in events if placed[2].time < known_since]
     if not late:
         return events, []
-    new = _list_new(c, [fact for _, _, fact in late])
+    new, _ = _list_new(c, _make_ready(late, circumstances), circumstances)
     refused = {(type(fact), fact.id) for fact in (*new.made, *new.given, *new.said)}
     detail = (
         "it happened longer ago than retention.tombstones_days and its id is not known: if it is new, "

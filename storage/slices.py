@@ -35,10 +35,12 @@ _read_tags: Final = msgspec.json.Decoder(dict[str, str]).decode
 Tagged = tuple[str, int, str]
 
 
-def assign_slices(c: Connection, tagged: Sequence[Tagged], values_per_hour: int) -> list[str]:
-    """The slices of each prediction as a JSON list without `all`; registers values that are new and have room."""
-    # In the order in which they came, since the first values are the ones that have room.
-    tags = {each: _read_tags(each[2]) for each in dict.fromkeys(tagged)}
+def assign_slices(c: Connection, tagged: Sequence[Tagged], values_per_hour: int) -> dict[Tagged, str]:
+    """The slices of each of `tagged` as a JSON list without `all`; registers values that are new and have room.
+
+    The first values are the ones that have room, so `tagged` are in the order in which they came.
+    """
+    tags = {each: _read_tags(each[2]) for each in tagged}
     wanted = _wanted_values(tags)
     known = _read_known(c, wanted)
     if _choose_new(wanted, known, values_per_hour):
@@ -49,8 +51,7 @@ def assign_slices(c: Connection, tagged: Sequence[Tagged], values_per_hour: int)
         insert_new(c, slice_values, [dict(zip(names, (*group, value), strict=True)) for group, value in new])
         for group, value in new:
             known[group].add(value)
-    slices = {each: to_text(_slices_of(each, values, known)) for each, values in tags.items()}
-    return [slices[each] for each in tagged]
+    return {each: to_text(_slices_of(each, values, known)) for each, values in tags.items()}
 
 
 def _wanted_values(tags: Mapping[Tagged, Mapping[str, str]]) -> dict[_Group, dict[str, None]]:

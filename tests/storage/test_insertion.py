@@ -20,7 +20,7 @@ nasty = st.text(st.sampled_from("\\\t\n\r\"'N{},é한 \x02\x08\x7f"), max_size=1
 def columns_of(*numbers: int, **given_: object):
     facts = [fact_of(a_prediction_event(number, **given_)) for number in numbers]
     assert all(isinstance(fact, PredictionFact) for fact in facts)
-    return prediction_columns(facts, times_of(facts), ["[]"] * len(facts), 0, START_US)
+    return {**prediction_columns(facts, times_of(facts), 0, START_US), "slices": ["[]"] * len(facts)}
 
 
 def test_what_is_stored_is_seen_and_nothing_else(db: Database) -> None:
