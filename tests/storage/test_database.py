@@ -2,6 +2,8 @@
 
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -72,6 +74,27 @@ def test_two_writers_take_turns(db: Database) -> None:
         thread.join()
     with db.read() as c:
         assert c.execute(select(leases.c.until_us)).scalar() == 21
+
+
+def test_a_thread_that_waits_too_long_for_its_turn_at_sqlite_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.database._BUSY_SECONDS", 0.05)
+    url = f"sqlite:///{tmp_path / 'errata.db'}"
+    migrate(url)
+    db = open_database(url)
+
+    def write() -> None:
+        with db.write() as c:
+            c.execute(insert(leases).values(LEASE))
+
+    with ThreadPoolExecutor(1) as threads, db.write():
+        waiting = threads.submit(write)
+        with pytest.raises(Unavailable, match="another thread"):
+            waiting.result()
+    write()
+    assert count(db) == 1
+    db.close()
 
 
 def test_a_value_that_does_not_fit_is_malformed(db: Database) -> None:
@@ -161,6 +184,23 @@ def test_sqlite_survives_a_power_cut(tmp_path: Path) -> None:
         ]
     assert pragmas == ["wal", 2, 1]
     db.close()
+
+
+def test_a_new_sqlite_file_has_large_pages_and_an_old_one_keeps_its_own(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "old.db")) as old:
+        old.execute("PRAGMA page_size=4096")
+        old.execute("CREATE TABLE t (x)")
+        old.commit()
+    for name, page_bytes in (("old", 4096), ("new", 16_384)):
+        url = f"sqlite:///{tmp_path / name}.db"
+        migrate(url)
+        db = open_database(url)
+        with db.write() as c:
+            c.execute(insert(leases).values(LEASE))
+        with db.read() as c:
+            assert c.scalar(text("PRAGMA page_size")) == page_bytes
+        assert count(db) == 1
+        db.close()
 
 
 def test_postgresql_gives_up_what_hangs(postgres_url: str) -> None:

@@ -314,6 +314,17 @@ class TestSlices:
             }
         assert len(stored(db, select(slice_values))) == 4
 
+    def test_the_values_that_come_first_have_room_whatever_their_ids(
+        self, db: Database, apply_to: Apply
+    ) -> None:
+        apply_to(
+            an_arrival([a_prediction_event(9 - n, tags={"shop": f"{n}"}) for n in range(5)]),
+            values=2,
+        )
+        with db.read() as c:
+            sums = {found.slice: found.n for found in sum_windows(c, model=MODEL)}
+        assert sums == {"all": 5, "shop=0": 1, "shop=1": 1, "shop=__other__": 3}
+
 
 class TestRefusedByTheDatabase:
     def test_the_one_bad_event_becomes_a_dead_letter_and_the_rest_is_applied(
