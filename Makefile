@@ -27,9 +27,9 @@ demo: $(INSTALLED)  ## See the whole loop on this machine, in a browser; HEADLES
 up: $(INSTALLED)  ## Run worker, trainer, intake and dashboard here, with the settings of errata.toml; Kafka must be there
 	$(BIN)/errata up
 
-test: lint types imports  ## Check everything: style, types, imports between rooms, and all tests
+test: lint types imports  ## Check everything: style, types, imports between rooms, and all tests in two processes
 	scripts/ensure_browser.sh $(BIN)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m scripts.run_tests
 
 check: lint types imports  ## Check what takes seconds: style, types, imports, and the promises of the repository
 	$(BIN)/python -m pytest tests/promises
