@@ -4,6 +4,7 @@ For some of the tests call pytest itself.
 """
 
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,8 @@ _LINE_BYTES: Final = 2**26
 
 
 def main() -> int:
-    """Print the lines of both as they come; 0 if both passed."""
+    """Print the lines of both as they come; 0 if both passed. Ctrl-C reaches both, which then stop their servers."""
+    signal.signal(signal.SIGINT, lambda *_: None)
     commands = [[sys.executable, "-m", "pytest", *half] for half in HALVES]
     return max(asyncio.run(run_side_by_side(commands)))
 
