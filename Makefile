@@ -27,9 +27,9 @@ demo: $(INSTALLED)  ## See the whole loop on this machine, in a browser; HEADLES
 up: $(INSTALLED)  ## Run worker, trainer, intake and dashboard here, with the settings of errata.toml; Kafka must be there
 	$(BIN)/errata up
 
-test: lint types imports  ## Check everything: style, types, imports between rooms, and all tests
+test: lint types imports  ## Check everything: style, types, imports between rooms, and all tests in two processes
 	scripts/ensure_browser.sh $(BIN)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m scripts.run_tests
 
 check: lint types imports  ## Check what takes seconds: style, types, imports, and the promises of the repository
 	$(BIN)/python -m pytest tests/promises
@@ -93,8 +93,9 @@ chaos: $(INSTALLED)  ## Kill real workers KILLS=50 times under every fault, and 
 	$(BIN)/python -m bench.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(PAUSES),--pauses $(PAUSES)) \
 		$(if $(RESTORES),--restores $(RESTORES)) $(if $(DATABASE),--database $(DATABASE))
 
-chaos-model: $(INSTALLED)  ## Run random histories of the real consumer and transaction beside a plain count, STEPS=100000 steps
-	$(BIN)/python -m tests.end_to_end.history --steps $(STEPS)
+chaos-model: $(INSTALLED)  ## Run random histories of the real consumer and transaction beside a plain count, STEPS=100000 steps; SEED=, PROCESSES=
+	$(BIN)/python -m tests.end_to_end.campaign --steps $(STEPS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(PROCESSES),--processes $(PROCESSES))
 
 .PHONY: bench-statistics
 bench-statistics: $(INSTALLED) $(STATISTICS)  ## What detectors, intervals and estimates do on streams whose truth is known; SCALE=, SEED=, WORKERS=, DATA=

@@ -343,9 +343,12 @@ class TestRefusedByTheDatabase:
         assert verify(db, MODELS).differences == []
 
     def test_a_run_of_nothing_but_bad_events_is_refused_whole(self, db: Database, apply_to: Apply) -> None:
-        """Each is tried by itself in a savepoint of its own, of which a database does not keep thousands open."""
-        applied = apply_to(an_arrival([a_prediction_event(n, latency_ms=1e17) for n in range(1, 1501)]))
-        assert (applied.n, applied.n_new, applied.n_dead) == (1500, 0, 1500)
+        """Each is tried by itself in a savepoint of its own, of which PostgreSQL does not keep thousands open."""
+        n = 1500 if db.dialect == "postgresql" else 150
+        applied = apply_to(
+            an_arrival([a_prediction_event(each, latency_ms=1e17) for each in range(1, n + 1)])
+        )
+        assert (applied.n, applied.n_new, applied.n_dead) == (n, 0, n)
 
     def test_half_of_a_character_is_refused_too(self, db: Database, apply_to: Apply) -> None:
         broken = a_prediction_event(1, subject="\ud83d")

@@ -1,8 +1,11 @@
 """The oracle finds each kind of damage: a campaign is worth as much as what judges it."""
 
+import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from itertools import islice
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,7 +16,7 @@ from bench.chaos.oracle import Expected, Observed, distance_ppm
 from bench.chaos.traffic import MODEL, NEWCOMER, PERSONS, make_traffic
 from errata.settings import Model, Retention, Task
 from quality.distances import measure_distance
-from storage.database import Database
+from storage.database import Database, open_database
 from storage.erasing import erase_content
 from storage.intake import apply, sweep_orphans
 from storage.retention import remove_old
@@ -25,15 +28,22 @@ MODELS = {MODEL: Model(task=Task(kind="text"))}
 DAY_US = 24 * 60 * MINUTE_US
 
 
-@pytest.fixture
-def dialect() -> str:
-    """What is judged is the same on both."""
-    return "sqlite"
+@pytest.fixture(scope="module")
+def stored_once(
+    migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Expected, Observed]:
+    """A database with 300 records, what must be stored of them, and what is; SQLite, as both are judged the same."""
+    file = tmp_path_factory.mktemp("stored") / "errata.db"
+    shutil.copy(migrated_sqlite_file, file)
+    db = open_database(f"sqlite:///{file}")
+    try:
+        expected = store_traffic(db)
+        return file, expected, observe(db)
+    finally:
+        db.close()
 
 
-@pytest.fixture
-def stored(db: Database) -> tuple[Expected, Observed]:
-    """What must be stored of 300 records, and what is."""
+def store_traffic(db: Database) -> Expected:
     expected = Expected()
     next_offsets: Counter[tuple[str, int]] = Counter()
     for record in islice(make_traffic(3, 2, START_US), 300):
@@ -54,7 +64,23 @@ def stored(db: Database) -> tuple[Expected, Observed]:
             now_us=now_us,
         )
     sweep_orphans(db, MODELS, START_US, None)
-    return expected, observe(db)
+    return expected
+
+
+@pytest.fixture
+def stored(stored_once: tuple[Path, Expected, Observed]) -> tuple[Expected, Observed]:
+    """What must be stored, and what is, for one test to damage."""
+    _, expected, observed = stored_once
+    return deepcopy(expected), deepcopy(observed)
+
+
+@pytest.fixture
+def db(stored_once: tuple[Path, Expected, Observed], tmp_path: Path) -> Iterator[Database]:
+    """A copy of the database for one test."""
+    shutil.copy(stored_once[0], tmp_path / "errata.db")
+    opened = open_database(f"sqlite:///{tmp_path / 'errata.db'}")
+    yield opened
+    opened.close()
 
 
 def test_the_real_transaction_is_right(stored):
