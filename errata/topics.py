@@ -8,12 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
 from kafka.errors import (
     AuthorizationError,
     KafkaError,
+    NoError,
     SaslAuthenticationFailedError,
     TopicAlreadyExistsError,
+    UnknownMemberIdError,
 )
 
 from errata.errors import Stop, Unavailable
@@ -102,6 +104,23 @@ def read_topic_ids(broker: Broker, topics: tuple[str, ...], timeout_seconds: flo
     }
 
 
+def remove_member(
+    broker: Broker, group: str, member_id: str, reason: str, timeout_seconds: float = 3.0
+) -> bool:
+    """Take a member out of a consumer group as if it had left it; False if it is in the group no more.
+
+    Raises Unavailable when the group's broker does not answer, Stop when it refuses us.
+    """
+    with _admin(broker, timeout_seconds, request_timeout_ms=int(timeout_seconds * 1000)) as admin:
+        told = admin.remove_group_members(group, [MemberToRemove(member_id=member_id, reason=reason)])
+        error: type[KafkaError] = told[member_id]
+        if error is UnknownMemberIdError:
+            return False
+        if error is not NoError:
+            raise error
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """A topic as the broker has it; a setting is None where the broker does not tell."""
@@ -146,13 +165,15 @@ def _written(topic_id: Any) -> str:
 
 
 @contextmanager
-def _admin(broker: Broker, timeout_seconds: float) -> Iterator[KafkaAdminClient]:
+def _admin(broker: Broker, timeout_seconds: float, **options: int) -> Iterator[KafkaAdminClient]:
     """Open an admin client for one block, in which the errors of Kafka become Unavailable or Stop."""
     # Seen here first, because kafka-python logs each refused connection as an error, and leaves sockets open.
     if not any(_accepts_connections(server, timeout_seconds) for server in broker.bootstrap.split(",")):
         raise Unavailable(f"no Kafka broker accepts connections at {broker.bootstrap}")
     try:
-        admin = KafkaAdminClient(**kafka_options(broker), bootstrap_timeout_ms=int(timeout_seconds * 1000))
+        admin = KafkaAdminClient(
+            **kafka_options(broker), bootstrap_timeout_ms=int(timeout_seconds * 1000), **options
+        )
         try:
             yield admin
         finally:

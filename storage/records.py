@@ -361,3 +361,21 @@ class ApiKey:
     expires_us: int | None = None
     revoked_us: int | None = None
     last_used_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lifeline:
+    """A process that lives for as long as the lock of this number is held, and who it is in its consumer group."""
+
+    number: int
+    holder: str
+    member_id: str
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The lifelines of all others; `is_continued` says that ours was held without a break since the look before."""
+
+    is_continued: bool
+    others: tuple[Lifeline, ...]

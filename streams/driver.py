@@ -21,6 +21,7 @@ from typing import Any
 import aiokafka
 import faust
 from aiokafka.consumer.fetcher import Fetcher as AIOKafkaFetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers import aiokafka as faust_aiokafka
@@ -171,6 +172,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
             if not hasattr(consumer, name):
                 raise Stop(f"aiokafka {aiokafka.__version__} has no {name} that could be set")
             setattr(consumer, name, value)
+        transport.kafka_consumer = consumer
         return consumer
 
     async def on_start(self) -> None:
@@ -530,6 +532,13 @@ class Transport(faust_aiokafka.Transport):  # type: ignore[misc]
         self.on_bytes_in_flight = on_bytes_in_flight
         self.on_answer = on_answer
         self.on_lags = on_lags
+        #: The one that was made last.
+        self.kafka_consumer: aiokafka.AIOKafkaConsumer | None = None
+
+    def member_id(self) -> str:
+        """Who we are in the consumer group, as its broker names us; empty while we are not in it."""
+        coordinator = getattr(self.kafka_consumer, "_coordinator", None)
+        return "" if coordinator is None else str(coordinator.member_id)
 
 
 def _size_bytes(run: FetchedRun) -> int:
@@ -584,6 +593,11 @@ _PRIVATE_ATTRIBUTES = (
     "can_resume_flow",
     "flow_active",
 )
+#: What instances have by their constructors.
+_PRIVATE_FIELDS: tuple[tuple[Any, str], ...] = (
+    (aiokafka.AIOKafkaConsumer, "_coordinator"),
+    (GroupCoordinator, "member_id"),
+)
 
 
 def check_private_names() -> None:
@@ -600,6 +614,11 @@ def check_private_names() -> None:
     }
     missing += [
         f"faust.transport.consumer.Consumer.{name}" for name in _PRIVATE_ATTRIBUTES if name not in annotated
+    ]
+    missing += [
+        f"{owner.__module__}.{owner.__name__}.{name}"
+        for owner, name in _PRIVATE_FIELDS
+        if name not in owner.__init__.__code__.co_names
     ]
     if missing:
         raise Stop(

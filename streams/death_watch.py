@@ -1,0 +1,140 @@
+"""Sees when another worker was killed, and frees its partitions at once instead of after its session.
+
+Each worker holds a lifeline for as long as it lives (storage/lifelines.py). A worker is taken for dead when its
+lifeline, which we saw held, is free in several looks in a row, and ours was held all the while: where a server
+restarts, all go at once, and that tells nothing. Whoever is removed though it lives joins again: what it had in hand
+is fenced by the positions in the database, as with any worker that lost its partitions.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from errata.errors import ErrataError, Stop
+from storage.errors import SharedSession
+from storage.records import Lifeline, Look
+from streams.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+#: How often it is looked.
+LOOK_SECONDS: Final = 0.5
+#: Looks that come sooner after the one before tell nothing new.
+_LEAST_SECONDS: Final = 0.4
+#: Looks in a row that find a lifeline free. Its holder looks as often, and in one of them takes a lock again that was
+#: only lost.
+_DEAD_LOOKS: Final = 3
+#: Nobody knows since when such a lifeline is free, and by now its session is over.
+_FORGOTTEN_LOOKS: Final = 240
+
+
+class Lifelines(Protocol):
+    """What the watch needs of storage.lifelines.Lifelines."""
+
+    def look(self, member_id: str) -> Look:
+        """Keep our lifeline, with who we are in the group, and look at all others. Raises Unavailable."""
+
+    def bury(self, number: int) -> None:
+        """Remove the lifeline of a process that is gone. Raises Unavailable."""
+
+    def end(self) -> None:
+        """Take our lifeline away, so that nobody takes us for dead."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    was_held: bool = False
+    n_free: int = 0
+
+
+class Witness:
+    """Tells from looks who has died."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, _Seen] = {}
+
+    def judge(self, look: Look) -> tuple[list[Lifeline], list[Lifeline]]:
+        """Those who died under our eyes, and those who are gone nobody knows since when; until they are buried."""
+        if not look.is_continued:
+            self.forget()
+        self._seen = {each.number: self._seen.get(each.number, _Seen()) for each in look.others}
+        dead, forgotten = [], []
+        for each in look.others:
+            seen = self._seen[each.number]
+            seen.was_held = seen.was_held or each.is_held
+            seen.n_free = 0 if each.is_held else seen.n_free + 1
+            if seen.was_held and seen.n_free >= _DEAD_LOOKS:
+                dead.append(each)
+            elif seen.n_free >= _FORGOTTEN_LOOKS:
+                forgotten.append(each)
+        return dead, forgotten
+
+    def forget(self) -> None:
+        """Begin anew: what was seen before tells nothing any more."""
+        self._seen = {}
+
+
+class DeathWatch:
+    """Looks at the other workers, and takes the dead ones out of the consumer group."""
+
+    def __init__(
+        self,
+        lifelines: Lifelines,
+        read_member_id: Callable[[], str],
+        remove_member: Callable[[str], bool],
+        metrics: Metrics,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`remove_member` takes a member out of the group, False if it was not in it; it raises Unavailable or Stop."""
+        self._lifelines = lifelines
+        self._read_member_id = read_member_id
+        self._remove_member = remove_member
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._witness = Witness()
+        self._looked = -_LEAST_SECONDS
+        self._is_off = False
+
+    def look(self) -> None:
+        """Look once, and act. Raises Unavailable: the next look begins anew, or goes on where the broker was away."""
+        if self._is_off or self._monotonic() - self._looked < _LEAST_SECONDS:
+            return
+        self._looked = self._monotonic()
+        member_id = self._read_member_id()
+        try:
+            look = self._lifelines.look(member_id)
+        except SharedSession as error:
+            self._turn_off(error)
+            return
+        except ErrataError:
+            self._witness.forget()
+            self._metrics.set_watched_workers(0)
+            raise
+        self._metrics.set_watched_workers(sum(each.is_held for each in look.others))
+        dead, forgotten = self._witness.judge(look)
+        for each in forgotten:
+            self._lifelines.bury(each.number)
+        # Who is in no group itself leaves that to those who are: a group must not be emptied while it is joined.
+        for each in dead if member_id else ():
+            self._free_partitions(each)
+            self._lifelines.bury(each.number)
+
+    def _free_partitions(self, dead: Lifeline) -> None:
+        if not dead.member_id:
+            return
+        try:
+            was_member = self._remove_member(dead.member_id)
+        except Stop as error:
+            logger.warning("worker %s is dead, its session has to end by itself: %s", dead.holder, error)
+            return
+        if was_member:
+            self._metrics.count_removed_worker()
+            logger.warning("worker %s is dead: its partitions are freed", dead.holder)
+
+    def _turn_off(self, error: SharedSession) -> None:
+        self._is_off = True
+        self._metrics.set_watched_workers(0)
+        logger.warning("a killed worker is noticed only by the end of its session: %s", error)
+        self._lifelines.end()
