@@ -1,7 +1,7 @@
 """The topics that Errata speaks on, and how its processes reach the broker."""
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -104,21 +104,21 @@ def read_topic_ids(broker: Broker, topics: tuple[str, ...], timeout_seconds: flo
     }
 
 
-def remove_member(
-    broker: Broker, group: str, member_id: str, reason: str, timeout_seconds: float = 3.0
-) -> bool:
-    """Take a member out of a consumer group as if it had left it; False if it is in the group no more.
+def remove_members(
+    broker: Broker, group: str, member_ids: Collection[str], reason: str, timeout_seconds: float = 3.0
+) -> frozenset[str]:
+    """Take members out of a consumer group at once, as if they had left it; return those that still were in it.
 
     Raises Unavailable when the group's broker does not answer, Stop when it refuses us.
     """
     with _admin(broker, timeout_seconds, request_timeout_ms=int(timeout_seconds * 1000)) as admin:
-        told = admin.remove_group_members(group, [MemberToRemove(member_id=member_id, reason=reason)])
-        error: type[KafkaError] = told[member_id]
-        if error is UnknownMemberIdError:
-            return False
-        if error is not NoError:
-            raise error
-    return True
+        told: Mapping[str, type[KafkaError]] = admin.remove_group_members(
+            group, [MemberToRemove(member_id=each, reason=reason) for each in member_ids]
+        )
+        for error in told.values():
+            if error not in (NoError, UnknownMemberIdError):
+                raise error
+    return frozenset(member_id for member_id, error in told.items() if error is NoError)
 
 
 @dataclass(frozen=True, slots=True)

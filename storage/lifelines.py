@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, select, text
 
@@ -19,7 +19,7 @@ from errata.errors import ErrataError, Unavailable
 from storage.database import Database, translated_errors
 from storage.errors import SharedSession
 from storage.locks import LIFELINES
-from storage.records import Lifeline, Look
+from storage.records import Lifeline, Look, Membership
 from storage.tables import lifelines
 
 #: Numbers of lifelines: as large as a half of an advisory lock's key, without its sign.
@@ -61,12 +61,12 @@ class Lifelines:
         self._group = group
         self._holder = holder
         self._draw = draw
-        self._lock: Lock = _FileLock(db.file) if db.file is not None else _SessionLock(db)
+        self._lock = _lock_in(db)
         self._number: int | None = None
         #: Numbers that were ours, and whose locks a session of ours may still hold that the server takes for alive.
         self._former: set[int] = set()
 
-    def look(self, member_id: str) -> Look:
+    def look(self, membership: Membership) -> Look:
         """Keep our lifeline, with who we are in the group, and look at all others.
 
         Raises Unavailable when the database does not answer, and SharedSession when no lock can be held by it.
@@ -79,13 +79,13 @@ class Lifelines:
                 for row in c.execute(select(lifelines).where(lifelines.c.consumer_group == self._group))
             }
         ours = found.pop(number, None)
-        if ours is None or ours.member_id != member_id or self._former & found.keys():
-            self._write(number, member_id)
+        if ours is None or _membership(ours) != membership or self._former & found.keys():
+            self._write(number, membership)
         others = [row for each, row in found.items() if each not in self._former]
         held = self._lock.find_held([row.number for row in others])
         return Look(
             is_continued,
-            tuple(Lifeline(row.number, row.holder, row.member_id, row.number in held) for row in others),
+            tuple(Lifeline(row.number, row.holder, _membership(row), row.number in held) for row in others),
         )
 
     def bury(self, number: int) -> None:
@@ -117,15 +117,46 @@ class Lifelines:
         self._number = number
         return number
 
-    def _write(self, number: int, member_id: str) -> None:
+    def _write(self, number: int, membership: Membership) -> None:
         """Say by a row whose lock it is, and take back what an earlier row of ours said."""
         with self._db.write() as c:
             c.execute(lifelines.delete().where(lifelines.c.number.in_({number, *self._former})))
             c.execute(
                 lifelines.insert().values(
-                    number=number, consumer_group=self._group, holder=self._holder, member_id=member_id
+                    number=number,
+                    consumer_group=self._group,
+                    holder=self._holder,
+                    member_id=membership.member_id,
+                    generation=membership.generation,
                 )
             )
+
+
+def count_living(db: Database, draw: Callable[[int], int]) -> int:
+    """How many processes hold a lifeline, of all groups, after a try whether we could hold one.
+
+    Raises SharedSession when we could not, and Unavailable.
+    """
+    lock, number = _lock_in(db), draw(N_NUMBERS)
+    if not lock.take(number):
+        raise Unavailable("the lock of a lifeline is held by somebody: try again")
+    try:
+        # A pooler gives the server's session to this transaction, and then has another one for our lock.
+        with db.read() as c:
+            numbers = list(c.scalars(select(lifelines.c.number)))
+            lock.is_ours()
+            return len(lock.find_held(numbers))
+    finally:
+        lock.clear(number)
+        lock.let_go()
+
+
+def _membership(row: Any) -> Membership:
+    return Membership(row.member_id, row.generation)
+
+
+def _lock_in(db: Database) -> Lock:
+    return _FileLock(db.file) if db.file is not None else _SessionLock(db)
 
 
 class _SessionLock:

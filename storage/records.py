@@ -5,7 +5,7 @@ decoded.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from errata.settings import AlertKind, Severity
 from quality.outcomes import Action
@@ -363,13 +363,25 @@ class ApiKey:
     last_used_us: int | None = None
 
 
+#: In place of the generation of a consumer group that forms.
+FORMING: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Who a worker is in its consumer group, and in which generation of it; None before it begins to join."""
+
+    member_id: str = ""
+    generation: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Lifeline:
     """A process that lives for as long as the lock of this number is held, and who it is in its consumer group."""
 
     number: int
     holder: str
-    member_id: str
+    membership: Membership
     is_held: bool
 
 

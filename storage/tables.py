@@ -277,7 +277,13 @@ lifelines = Table(
     ),
     Column("consumer_group", String(256), nullable=False),
     Column("holder", String(128), nullable=False),
-    Column("member_id", Text, nullable=False, comment="in the consumer group; empty while it is not in it"),
+    Column("member_id", Text, nullable=False, comment="in the consumer group; empty before it joins"),
+    Column(
+        "generation",
+        Integer,
+        nullable=True,
+        comment="of the consumer group; -1 while that forms, null before the process joins",
+    ),
 )
 
 outbox = Table(

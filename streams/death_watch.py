@@ -8,13 +8,14 @@ is fenced by the positions in the database, as with any worker that lost its par
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from errata.errors import ErrataError, Stop
 from storage.errors import SharedSession
-from storage.records import Lifeline, Look
+from storage.records import FORMING, Lifeline, Look, Membership
 from streams.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ _LEAST_SECONDS: Final = 0.4
 #: Looks in a row that find a lifeline free. Its holder looks as often, and in one of them takes a lock again that was
 #: only lost.
 _DEAD_LOOKS: Final = 3
+#: For so many looks a worker that starts waits until who is dead is removed.
+_BURIAL_LOOKS: Final = 6
 #: Nobody knows since when such a lifeline is free, and by now its session is over.
 _FORGOTTEN_LOOKS: Final = 240
 
@@ -33,7 +36,7 @@ _FORGOTTEN_LOOKS: Final = 240
 class Lifelines(Protocol):
     """What the watch needs of storage.lifelines.Lifelines."""
 
-    def look(self, member_id: str) -> Look:
+    def look(self, membership: Membership) -> Look:
         """Keep our lifeline, with who we are in the group, and look at all others. Raises Unavailable."""
 
     def bury(self, number: int) -> None:
@@ -82,29 +85,46 @@ class DeathWatch:
     def __init__(
         self,
         lifelines: Lifelines,
-        read_member_id: Callable[[], str],
-        remove_member: Callable[[str], bool],
+        read_membership: Callable[[], Membership],
+        remove_members: Callable[[Collection[str]], Collection[str]],
         metrics: Metrics,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`remove_member` takes a member out of the group, False if it was not in it; it raises Unavailable or Stop."""
+        """`remove_members` takes members out of the group and returns those that were in it.
+
+        It raises Unavailable, or Stop.
+        """
         self._lifelines = lifelines
-        self._read_member_id = read_member_id
-        self._remove_member = remove_member
+        self._read_membership = read_membership
+        self._remove_members = remove_members
         self._metrics = metrics
         self._monotonic = monotonic
         self._witness = Witness()
         self._looked = -_LEAST_SECONDS
         self._is_off = False
 
+    def await_burials(self, wait: Callable[[float], bool]) -> None:
+        """Before we join: give others the time to remove who is dead, so that the group is not formed with it.
+
+        `wait` waits for so many seconds; true if it shall be the last time. What does not work is left to the looks.
+        """
+        with suppress(ErrataError):
+            for _ in range(_BURIAL_LOOKS):
+                others = self._lifelines.look(Membership()).others
+                is_held = {each.is_held for each in others if each.membership.member_id}
+                if is_held != {True, False} or wait(LOOK_SECONDS):
+                    break
+            # From here on nobody may be removed until we are in the group.
+            self._lifelines.look(Membership("", FORMING))
+
     def look(self) -> None:
         """Look once, and act. Raises Unavailable: the next look begins anew, or goes on where the broker was away."""
         if self._is_off or self._monotonic() - self._looked < _LEAST_SECONDS:
             return
         self._looked = self._monotonic()
-        member_id = self._read_member_id()
+        membership = self._read_membership()
         try:
-            look = self._lifelines.look(member_id)
+            look = self._lifelines.look(membership)
         except SharedSession as error:
             self._turn_off(error)
             return
@@ -114,27 +134,38 @@ class DeathWatch:
             raise
         self._metrics.set_watched_workers(sum(each.is_held for each in look.others))
         dead, forgotten = self._witness.judge(look)
+        if dead and _is_formed(membership, look):
+            self._free_partitions([each for each in dead if each.membership.member_id])
+            forgotten += dead
         for each in forgotten:
             self._lifelines.bury(each.number)
-        # Who is in no group itself leaves that to those who are: a group must not be emptied while it is joined.
-        for each in dead if member_id else ():
-            self._free_partitions(each)
-            self._lifelines.bury(each.number)
 
-    def _free_partitions(self, dead: Lifeline) -> None:
-        if not dead.member_id:
+    def _free_partitions(self, dead: Sequence[Lifeline]) -> None:
+        """All in one request: by the first that is removed the group begins to form anew."""
+        if not dead:
             return
         try:
-            was_member = self._remove_member(dead.member_id)
+            were_members = self._remove_members([each.membership.member_id for each in dead])
         except Stop as error:
-            logger.warning("worker %s is dead, its session has to end by itself: %s", dead.holder, error)
+            names = ", ".join(each.holder for each in dead)
+            logger.warning("dead: %s; the session has to end by itself: %s", names, error)
             return
-        if was_member:
-            self._metrics.count_removed_worker()
-            logger.warning("worker %s is dead: its partitions are freed", dead.holder)
+        for each in dead:
+            if each.membership.member_id in were_members:
+                self._metrics.count_removed_worker()
+                logger.warning("worker %s is dead: its partitions are freed", each.holder)
 
     def _turn_off(self, error: SharedSession) -> None:
         self._is_off = True
         self._metrics.set_watched_workers(0)
         logger.warning("a killed worker is noticed only by the end of its session: %s", error)
         self._lifelines.end()
+
+
+def _is_formed(ours: Membership, look: Look) -> bool:
+    """Whether we and all who live are in the group, or have not begun to join it.
+
+    While a group forms, a broker may hold on to a leader that is removed (Tansu 0.6.0 does, for ever).
+    """
+    generations = {each.membership.generation for each in look.others if each.is_held}
+    return ours.generation not in (None, FORMING) and generations <= {None, ours.generation}

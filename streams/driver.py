@@ -30,6 +30,7 @@ from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import notify
 
 from errata.errors import Stop, Unavailable
+from storage.records import FORMING, Membership
 from streams.decompression import limit_decompression
 from streams.ledger import Entry, Ledger, Partition
 
@@ -535,10 +536,13 @@ class Transport(faust_aiokafka.Transport):  # type: ignore[misc]
         #: The one that was made last.
         self.kafka_consumer: aiokafka.AIOKafkaConsumer | None = None
 
-    def member_id(self) -> str:
-        """Who we are in the consumer group, as its broker names us; empty while we are not in it."""
+    def membership(self) -> Membership:
+        """Who we are in the consumer group, as its broker names us. May be asked by any thread."""
         coordinator = getattr(self.kafka_consumer, "_coordinator", None)
-        return "" if coordinator is None else str(coordinator.member_id)
+        if coordinator is None:
+            return Membership("", FORMING)
+        is_forming = coordinator._rejoin_needed_fut.done() or coordinator._performed_join_prepare
+        return Membership(coordinator.member_id, FORMING if is_forming else coordinator.generation)
 
 
 def _size_bytes(run: FetchedRun) -> int:
@@ -597,6 +601,9 @@ _PRIVATE_ATTRIBUTES = (
 _PRIVATE_FIELDS: tuple[tuple[Any, str], ...] = (
     (aiokafka.AIOKafkaConsumer, "_coordinator"),
     (GroupCoordinator, "member_id"),
+    (GroupCoordinator, "generation"),
+    (GroupCoordinator, "_rejoin_needed_fut"),
+    (GroupCoordinator, "_performed_join_prepare"),
 )
 
 

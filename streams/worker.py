@@ -18,7 +18,7 @@ import faust
 from errata.errors import Unavailable
 from errata.settings import Settings
 from errata.settings import Worker as WorkerSettings
-from errata.topics import ensure_topics, read_topic_ids, remove_member
+from errata.topics import ensure_topics, read_topic_ids, remove_members
 from streams.agents import EXIT_BROKEN, PausedPartitions, StoredPositions, StoreRun, Storing
 from streams.app import create_app
 from streams.death_watch import LOOK_SECONDS, DeathWatch, Lifelines
@@ -162,8 +162,8 @@ def _run_app(
     app = create_app(settings, storing, metrics, progress, reads)
     watch = DeathWatch(
         lifelines,
-        app.transport.member_id,
-        partial(remove_member, settings.broker, settings.worker.group, reason="its process is dead"),
+        app.transport.membership,
+        partial(remove_members, settings.broker, settings.worker.group, reason="its process is dead"),
         metrics,
     )
     # In a thread of its own: where other timers take their time, a lifeline that was lost would be taken for a death.
@@ -178,9 +178,12 @@ def _run_app(
         end_process=end_process,
     )
     worker.spinner = None  # It would write to a terminal that is not its own.
+    with _asked_to_end() as asked:
+        watch.await_burials(asked.wait)
     clockwork.start()
     try:
-        worker.execute_from_commandline()
+        if not asked.is_set():
+            worker.execute_from_commandline()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else EXIT_BROKEN
     finally:

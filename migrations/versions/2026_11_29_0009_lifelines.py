@@ -24,10 +24,13 @@ def upgrade() -> None:
         sa.Column("consumer_group", sa.String(length=256), nullable=False),
         sa.Column("holder", sa.String(length=128), nullable=False),
         sa.Column(
-            "member_id",
-            sa.Text(),
-            nullable=False,
-            comment="in the consumer group; empty while it is not in it",
+            "member_id", sa.Text(), nullable=False, comment="in the consumer group; empty before it joins"
+        ),
+        sa.Column(
+            "generation",
+            sa.Integer(),
+            nullable=True,
+            comment="of the consumer group; -1 while that forms, null before the process joins",
         ),
         sa.PrimaryKeyConstraint("number", name="pk_lifelines"),
     )

@@ -15,7 +15,7 @@ import msgspec
 
 from errata.errors import Behind, Unavailable
 from errata.settings import Settings
-from storage.records import Look
+from storage.records import Look, Membership
 from streams.driver import FetchedRun
 from streams.metrics import Metrics
 from streams.timers import Timer
@@ -89,7 +89,7 @@ class Store:
 class NoLifelines:
     """Of a worker that is alone in the world."""
 
-    def look(self, member_id: str) -> Look:
+    def look(self, membership: Membership) -> Look:
         return Look(is_continued=True, others=())
 
     def bury(self, number: int) -> None:

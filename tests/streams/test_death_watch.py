@@ -7,7 +7,7 @@ from prometheus_client import generate_latest
 
 from errata.errors import Stop, Unavailable
 from storage.errors import SharedSession
-from storage.records import Lifeline, Look
+from storage.records import FORMING, Lifeline, Look, Membership
 from streams.death_watch import DeathWatch
 from streams.metrics import Metrics
 
@@ -21,23 +21,28 @@ class World:
         self.error: Exception | None = None
         self.buried: list[int] = []
         self.ended = False
-        self.member_id = "me"
-        self.said: list[str] = []
+        self.membership = Membership("me", 5)
+        self.memberships: dict[int, Membership] = {}
+        self.said: list[Membership] = []
         self.removed: list[str] = []
+        self.requests = 0
         self.broker_error: Exception | None = None
         self.now = 0.0
         self.metrics = Metrics()
-        self.watch = DeathWatch(self, lambda: self.member_id, self.remove, self.metrics, lambda: self.now)
+        self.watch = DeathWatch(self, lambda: self.membership, self.remove, self.metrics, lambda: self.now)
 
-    def look(self, member_id: str) -> Look:
+    def look(self, membership: Membership) -> Look:
         if self.error is not None:
             self.lost = True
             raise self.error
-        self.said.append(member_id)
+        self.said.append(membership)
         continued, self.lost = not self.lost, False
         return Look(
             continued,
-            tuple(Lifeline(each, f"worker-{each}", f"m{each}", held) for each, held in self.held.items()),
+            tuple(
+                Lifeline(each, f"worker-{each}", self.memberships.get(each, Membership(f"m{each}", 5)), held)
+                for each, held in self.held.items()
+            ),
         )
 
     def bury(self, number: int) -> None:
@@ -47,11 +52,12 @@ class World:
     def end(self) -> None:
         self.ended = True
 
-    def remove(self, member_id: str) -> bool:
+    def remove(self, member_ids: list[str]) -> list[str]:
         if self.broker_error is not None:
             raise self.broker_error
-        self.removed.append(member_id)
-        return True
+        self.removed += member_ids
+        self.requests += 1
+        return [each for each in member_ids if each != "m9"]
 
     def look_times(self, n: int) -> None:
         for _ in range(n):
@@ -166,21 +172,90 @@ def test_a_broker_that_refuses_is_not_asked_again(world, caplog):
     world.broker_error = Stop("not authorized")
     world.look_times(3)
     assert world.buried == [1]
-    assert "its session has to end by itself: not authorized" in caplog.text
+    assert "dead: worker-1; the session has to end by itself: not authorized" in caplog.text
     assert world.metric("errata_removed_workers_total") == "0.0"
 
 
-def test_who_is_in_no_group_removes_nobody_before_it_is(world):
-    world.member_id = ""
-    world.held = {1: True}
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (Membership("", FORMING), Membership("m2", 5)),
+        (Membership("me", FORMING), Membership("m2", 5)),
+        (Membership("me", 5), Membership("m2", FORMING)),
+        (Membership("me", 5), Membership("", FORMING)),
+        (Membership("me", 5), Membership("m2", 4)),
+    ],
+)
+def test_while_the_group_forms_nobody_is_removed_before_it_is_formed(world, ours, theirs):
+    world.membership, world.memberships[2] = ours, theirs
+    world.held = {1: True, 2: True}
     world.look_times(2)
     world.held[1] = False
     world.look_times(10)
     assert (world.removed, world.buried) == ([], [])
-    world.member_id = "me"
+    world.membership, world.memberships[2] = Membership("me", 6), Membership("m2", 6)
     world.look_times(1)
     assert (world.removed, world.buried) == (["m1"], [1])
-    assert set(world.said) == {"", "me"}
+
+
+def test_who_waits_before_it_joins_keeps_nobody_from_being_removed(world):
+    world.memberships[2] = Membership()
+    world.held = {1: True, 2: True}
+    world.look_times(2)
+    world.held[1] = False
+    world.look_times(3)
+    assert world.removed == ["m1"]
+
+
+def test_who_died_together_is_removed_together_and_who_was_no_member_is_only_buried(world):
+    world.memberships[3] = Membership()
+    world.held = {1: True, 2: True, 3: True, 9: True}
+    world.look_times(2)
+    world.held = dict.fromkeys(world.held, False)
+    world.look_times(3)
+    assert (world.removed, world.requests) == (["m1", "m2", "m9"], 1)
+    assert sorted(world.buried) == [1, 2, 3, 9]
+    assert world.metric("errata_removed_workers_total") == "2.0"
+
+
+class Waiting:
+    """Notes how often it was waited; the dead is buried while it is waited for the nth time."""
+
+    def __init__(self, world, burial: int | None = None, ends: bool = False):
+        self.n = 0
+        self._world, self._burial, self._ends = world, burial, ends
+
+    def __call__(self, seconds: float) -> bool:
+        self.n += 1
+        if self.n == self._burial:
+            self._world.bury(1)
+        return self._ends
+
+
+def test_a_worker_joins_after_the_dead_are_removed_and_says_when_it_does(world):
+    world.held = {1: False, 2: True}
+    waiting = Waiting(world, burial=2)
+    world.watch.await_burials(waiting)
+    assert waiting.n == 2
+    assert world.said == [Membership(), Membership(), Membership(), Membership("", FORMING)]
+
+
+def test_it_does_not_wait_where_nobody_is_dead_or_nobody_would_remove_who_is(world):
+    for held in ({1: True}, {1: False}, {}):
+        world.held = held
+        waiting = Waiting(world)
+        world.watch.await_burials(waiting)
+        assert waiting.n == 0
+    world.error = Unavailable("away")
+    world.watch.await_burials(Waiting(world))
+
+
+@pytest.mark.parametrize(("ends", "n"), [(False, 6), (True, 1)])
+def test_it_does_not_wait_for_ever_nor_when_asked_to_end(world, ends, n):
+    world.held = {1: False, 2: True}
+    waiting = Waiting(world, ends=ends)
+    world.watch.await_burials(waiting)
+    assert waiting.n == n
 
 
 def test_looks_that_come_at_once_after_a_pause_count_as_one(world):
