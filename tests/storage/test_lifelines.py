@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys
 from storage.database import open_database
-from storage.lifelines import Lifelines, count_living
+from storage.lifelines import Lifelines
+from storage.records import Membership
 
 Lifelines(open_database(sys.argv[1]), "g", "the killed", lambda n: 77).look(Membership("member-77", 1))
 print("held", flush=True)
