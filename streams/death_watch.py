@@ -163,9 +163,12 @@ class DeathWatch:
 
 
 def _is_formed(ours: Membership, look: Look) -> bool:
-    """Whether we and all who live are in the group, or have not begun to join it.
+    """Whether we are in the group, and nobody who lives says that it has begun to form anew.
 
-    While a group forms, a broker may hold on to a leader that is removed (Tansu 0.6.0 does, for ever).
+    While a group forms, a broker may hold on to a leader that is removed (Tansu 0.6.0 does, for ever). Whoever is still
+    in an earlier generation has not looked since, or was stopped and is in the group no more.
     """
-    generations = {each.membership.generation for each in look.others if each.is_held}
-    return ours.generation not in (None, FORMING) and generations <= {None, ours.generation}
+    generations = [each.membership.generation for each in look.others if each.is_held]
+    return ours.generation not in (None, FORMING) and all(
+        each is None or FORMING < each <= ours.generation for each in generations
+    )

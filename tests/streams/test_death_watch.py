@@ -183,7 +183,7 @@ def test_a_broker_that_refuses_is_not_asked_again(world, caplog):
         (Membership("me", FORMING), Membership("m2", 5)),
         (Membership("me", 5), Membership("m2", FORMING)),
         (Membership("me", 5), Membership("", FORMING)),
-        (Membership("me", 5), Membership("m2", 4)),
+        (Membership("me", 5), Membership("m2", 6)),
     ],
 )
 def test_while_the_group_forms_nobody_is_removed_before_it_is_formed(world, ours, theirs):
@@ -198,8 +198,9 @@ def test_while_the_group_forms_nobody_is_removed_before_it_is_formed(world, ours
     assert (world.removed, world.buried) == (["m1"], [1])
 
 
-def test_who_waits_before_it_joins_keeps_nobody_from_being_removed(world):
-    world.memberships[2] = Membership()
+@pytest.mark.parametrize("theirs", [Membership(), Membership("m2", 4)], ids=["waits to join", "was stopped"])
+def test_who_is_not_in_the_group_keeps_nobody_from_being_removed(world, theirs):
+    world.memberships[2] = theirs
     world.held = {1: True, 2: True}
     world.look_times(2)
     world.held[1] = False
