@@ -257,7 +257,7 @@ class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     partitions: int = 4
     #: Copies of each topic that Errata creates.
     replication: int = 1
-    #: A worker that is silent for this long loses its partitions to the others.
+    #: A worker that is silent for this long loses its partitions to the others; one that was killed, within seconds.
     session_timeout_seconds: float = 10.0
     #: The time that workers have to give up partitions when one joins or leaves.
     rebalance_timeout_seconds: float = 60.0

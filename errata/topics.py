@@ -1,19 +1,21 @@
 """The topics that Errata speaks on, and how its processes reach the broker."""
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
 from kafka.errors import (
     AuthorizationError,
     KafkaError,
+    NoError,
     SaslAuthenticationFailedError,
     TopicAlreadyExistsError,
+    UnknownMemberIdError,
 )
 
 from errata.errors import Stop, Unavailable
@@ -102,6 +104,23 @@ def read_topic_ids(broker: Broker, topics: tuple[str, ...], timeout_seconds: flo
     }
 
 
+def remove_members(
+    broker: Broker, group: str, member_ids: Collection[str], reason: str, timeout_seconds: float = 3.0
+) -> frozenset[str]:
+    """Take members out of a consumer group at once, as if they had left it; return those that still were in it.
+
+    Raises Unavailable when the group's broker does not answer, Stop when it refuses us.
+    """
+    with _admin(broker, timeout_seconds, request_timeout_ms=int(timeout_seconds * 1000)) as admin:
+        told: Mapping[str, type[KafkaError]] = admin.remove_group_members(
+            group, [MemberToRemove(member_id=each, reason=reason) for each in member_ids]
+        )
+        for error in told.values():
+            if error not in (NoError, UnknownMemberIdError):
+                raise error
+    return frozenset(member_id for member_id, error in told.items() if error is NoError)
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """A topic as the broker has it; a setting is None where the broker does not tell."""
@@ -146,13 +165,15 @@ def _written(topic_id: Any) -> str:
 
 
 @contextmanager
-def _admin(broker: Broker, timeout_seconds: float) -> Iterator[KafkaAdminClient]:
+def _admin(broker: Broker, timeout_seconds: float, **options: int) -> Iterator[KafkaAdminClient]:
     """Open an admin client for one block, in which the errors of Kafka become Unavailable or Stop."""
     # Seen here first, because kafka-python logs each refused connection as an error, and leaves sockets open.
     if not any(_accepts_connections(server, timeout_seconds) for server in broker.bootstrap.split(",")):
         raise Unavailable(f"no Kafka broker accepts connections at {broker.bootstrap}")
     try:
-        admin = KafkaAdminClient(**kafka_options(broker), bootstrap_timeout_ms=int(timeout_seconds * 1000))
+        admin = KafkaAdminClient(
+            **kafka_options(broker), bootstrap_timeout_ms=int(timeout_seconds * 1000), **options
+        )
         try:
             yield admin
         finally:

@@ -84,6 +84,12 @@ class Database:
         return self._engine.dialect.name
 
     @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database; None of PostgreSQL, which is a server."""
+        name = self._engine.url.database
+        return Path(name) if self.dialect == "sqlite" and name else None
+
+    @property
     def n_writers(self) -> int:
         """In how many threads writing is worth while."""
         return _SQLITE_WRITERS if self.dialect == "sqlite" else _POSTGRES_WRITERS
@@ -112,6 +118,16 @@ class Database:
             c = connection.execution_options(errata_write=True)
             with c.begin():
                 yield c
+
+    def open_session(self) -> Connection:
+        """A connection outside of the pool, each of whose statements is a transaction; who asked for it closes it.
+
+        Raises Unavailable.
+        """
+        with translated_errors():
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
+            return connection
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

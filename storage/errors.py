@@ -1,6 +1,6 @@
 """What storage adds to errata/errors.py: a name that is not there, a step that what is stored does not allow."""
 
-from errata.errors import Malformed
+from errata.errors import Malformed, Stop
 
 
 class NotFound(Malformed):
@@ -15,3 +15,7 @@ class Conflict(Malformed):
 
     def __init__(self, detail: str) -> None:
         super().__init__("conflict", detail)
+
+
+class SharedSession(Stop):
+    """Stop: the session with the database is not ours alone, so that no lock of ours can be held by it."""

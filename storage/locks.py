@@ -1,5 +1,7 @@
 """Locks that are no rows, held until the transaction ends. SQLite needs none, having one writer at a time.
 
+Those of storage/lifelines.py are held by sessions; here is only the kind of their keys, so that no two are alike.
+
 Every transaction takes its locks in the same order, so that two can't wait for each other: the position of
 the partition, its shard, the slice values, new events by id, predictions by id.
 """
@@ -13,6 +15,7 @@ _SHARDS: Final = 0x65727201
 _SLICE_VALUES: Final = 0x65727202
 _RUN_OPENING: Final = 0x65727203
 _DATA_DRIFT: Final = 0x65727204
+LIFELINES: Final = 0x65727205
 
 
 def lock_shard(c: Connection, shard: int) -> None:

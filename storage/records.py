@@ -5,7 +5,7 @@ decoded.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from errata.settings import AlertKind, Severity
 from quality.outcomes import Action
@@ -361,3 +361,33 @@ class ApiKey:
     expires_us: int | None = None
     revoked_us: int | None = None
     last_used_us: int | None = None
+
+
+#: In place of the generation of a consumer group that forms.
+FORMING: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Who a worker is in its consumer group, and in which generation of it; None before it begins to join."""
+
+    member_id: str = ""
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lifeline:
+    """A process that lives for as long as the lock of this number is held, and who it is in its consumer group."""
+
+    number: int
+    holder: str
+    membership: Membership
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The lifelines of all others; `is_continued` says that ours was held without a break since the look before."""
+
+    is_continued: bool
+    others: tuple[Lifeline, ...]

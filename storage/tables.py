@@ -265,6 +265,27 @@ leases = Table(
     Column("until_us", BigInteger, nullable=False),
 )
 
+lifelines = Table(
+    "lifelines",
+    metadata,
+    Column(
+        "number",
+        Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="of the lock that the process holds while it lives (storage/lifelines.py)",
+    ),
+    Column("consumer_group", String(256), nullable=False),
+    Column("holder", String(128), nullable=False),
+    Column("member_id", Text, nullable=False, comment="in the consumer group; empty before it joins"),
+    Column(
+        "generation",
+        Integer,
+        nullable=True,
+        comment="of the consumer group; -1 while that forms, null before the process joins",
+    ),
+)
+
 outbox = Table(
     "outbox",
     metadata,

@@ -17,6 +17,7 @@ from streams.progress import Progress
 #: returns.
 _MAX_POLL_INTERVAL_SECONDS = 2_000_000.0
 _METADATA_AGE_MS = 30_000
+_HEARTBEAT_SECONDS = 1.0
 
 
 class _BootStrategy(BootStrategy):  # type: ignore[misc]
@@ -58,7 +59,8 @@ def create_app(
         broker_max_poll_records=worker.batch_records,
         broker_max_poll_interval=_MAX_POLL_INTERVAL_SECONDS,
         broker_session_timeout=broker.session_timeout_seconds,
-        broker_heartbeat_interval=broker.session_timeout_seconds / 10,
+        # A rebalance waits until each member has heard of it, which its next heartbeat tells.
+        broker_heartbeat_interval=min(broker.session_timeout_seconds / 10, _HEARTBEAT_SECONDS),
         broker_rebalance_timeout=broker.rebalance_timeout_seconds,
         broker_commit_interval=1.0,
         broker_check_crcs=True,

@@ -21,6 +21,7 @@ from typing import Any
 import aiokafka
 import faust
 from aiokafka.consumer.fetcher import Fetcher as AIOKafkaFetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers import aiokafka as faust_aiokafka
@@ -29,6 +30,7 @@ from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import notify
 
 from errata.errors import Stop, Unavailable
+from storage.records import FORMING, Membership
 from streams.decompression import limit_decompression
 from streams.ledger import Entry, Ledger, Partition
 
@@ -171,6 +173,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
             if not hasattr(consumer, name):
                 raise Stop(f"aiokafka {aiokafka.__version__} has no {name} that could be set")
             setattr(consumer, name, value)
+        transport.kafka_consumer = consumer
         return consumer
 
     async def on_start(self) -> None:
@@ -530,6 +533,16 @@ class Transport(faust_aiokafka.Transport):  # type: ignore[misc]
         self.on_bytes_in_flight = on_bytes_in_flight
         self.on_answer = on_answer
         self.on_lags = on_lags
+        #: The one that was made last.
+        self.kafka_consumer: aiokafka.AIOKafkaConsumer | None = None
+
+    def membership(self) -> Membership:
+        """Who we are in the consumer group, as its broker names us. May be asked by any thread."""
+        coordinator = getattr(self.kafka_consumer, "_coordinator", None)
+        if coordinator is None:
+            return Membership("", FORMING)
+        is_forming = coordinator._rejoin_needed_fut.done() or coordinator._performed_join_prepare
+        return Membership(coordinator.member_id, FORMING if is_forming else coordinator.generation)
 
 
 def _size_bytes(run: FetchedRun) -> int:
@@ -584,6 +597,14 @@ _PRIVATE_ATTRIBUTES = (
     "can_resume_flow",
     "flow_active",
 )
+#: What instances have by their constructors.
+_PRIVATE_FIELDS: tuple[tuple[Any, str], ...] = (
+    (aiokafka.AIOKafkaConsumer, "_coordinator"),
+    (GroupCoordinator, "member_id"),
+    (GroupCoordinator, "generation"),
+    (GroupCoordinator, "_rejoin_needed_fut"),
+    (GroupCoordinator, "_performed_join_prepare"),
+)
 
 
 def check_private_names() -> None:
@@ -600,6 +621,11 @@ def check_private_names() -> None:
     }
     missing += [
         f"faust.transport.consumer.Consumer.{name}" for name in _PRIVATE_ATTRIBUTES if name not in annotated
+    ]
+    missing += [
+        f"{owner.__module__}.{owner.__name__}.{name}"
+        for owner, name in _PRIVATE_FIELDS
+        if name not in owner.__init__.__code__.co_names
     ]
     if missing:
         raise Stop(

@@ -78,6 +78,16 @@ class Metrics:
         self._timer_failures = Counter(
             "errata_timer_failures", "Timers that raised", ["timer"], registry=self.registry
         )
+        self._watched_workers = Gauge(
+            "errata_watched_workers",
+            "Other workers of the group whose death this one would see at once",
+            registry=self.registry,
+        )
+        self._removed_workers = Counter(
+            "errata_removed_workers",
+            "Workers that were seen dead and whose partitions were freed at once",
+            registry=self.registry,
+        )
         self._verify_differences = Gauge(
             "errata_verify_differences",
             "Differences between what was counted and the facts: in the last whole round, or in this one so far",
@@ -133,6 +143,14 @@ class Metrics:
     def count_given_up(self) -> None:
         """Count a run that was let go without being stored."""
         self._given_up.inc()
+
+    def set_watched_workers(self, n_workers: int) -> None:
+        """Note how many other workers are watched."""
+        self._watched_workers.set(n_workers)
+
+    def count_removed_worker(self) -> None:
+        """Count a dead worker that was taken out of the group."""
+        self._removed_workers.inc()
 
     def count_timer_failure(self, timer: str) -> None:
         """Count a timer that raised."""

@@ -18,9 +18,10 @@ import faust
 from errata.errors import Unavailable
 from errata.settings import Settings
 from errata.settings import Worker as WorkerSettings
-from errata.topics import ensure_topics, read_topic_ids
+from errata.topics import ensure_topics, read_topic_ids, remove_members
 from streams.agents import EXIT_BROKEN, PausedPartitions, StoredPositions, StoreRun, Storing
 from streams.app import create_app
+from streams.death_watch import LOOK_SECONDS, DeathWatch, Lifelines
 from streams.driver import check_private_names
 from streams.metrics import Health, Metrics, MetricsServer
 from streams.progress import Progress, Watchdog
@@ -44,6 +45,7 @@ def run_worker(
     paused_partitions: PausedPartitions,
     timers: Sequence[Timer],
     slow_timers: Sequence[Timer] = (),
+    lifelines: Lifelines,
     metrics: Metrics,
     storing_threads: int,
     end_process: Callable[[int], Any] = os._exit,
@@ -54,7 +56,8 @@ def run_worker(
     was given up; it commits the run together with the partition's position, raises Unavailable to be called again,
     and anything else to end the process. It returns whether its partition is to be paused; `paused_partitions`
     says what is not to be read. `stored_positions` and `paused_partitions` are called in the same threads. `timers`
-    run in a thread of their own, and so do `slow_timers`, which wait for what is not Errata's.
+    run in a thread of their own, and so do `slow_timers`, which wait for what is not Errata's. By `lifelines` workers
+    see each other die.
     `metrics` are served. Must be called in the main thread, which handles signals. Raises Stop when the worker can't
     start at all.
     """
@@ -94,7 +97,7 @@ def run_worker(
             clockwork.start()
             running.callback(clockwork.stop, settings.worker.drain_seconds)
         reads.beat()
-        return _run_app(settings, storing, metrics, progress, reads, end_process)
+        return _run_app(settings, storing, lifelines, metrics, progress, reads, end_process)
 
 
 def _tell_health(worker: WorkerSettings, metrics: Metrics, progress: Progress, reads: Progress) -> Health:
@@ -148,6 +151,7 @@ def _asked_to_end() -> Iterator[threading.Event]:
 def _run_app(
     settings: Settings,
     storing: Storing,
+    lifelines: Lifelines,
     metrics: Metrics,
     progress: Progress,
     reads: Progress,
@@ -156,6 +160,14 @@ def _run_app(
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     app = create_app(settings, storing, metrics, progress, reads)
+    watch = DeathWatch(
+        lifelines,
+        app.transport.membership,
+        partial(remove_members, settings.broker, settings.worker.group, reason="its process is dead"),
+        metrics,
+    )
+    # In a thread of its own: where other timers take their time, a lifeline that was lost would be taken for a death.
+    clockwork = Timers([Timer("lifelines", LOOK_SECONDS, watch.look)], metrics, name="death watch")
     worker = _Worker(
         app,
         loop=loop,
@@ -166,10 +178,17 @@ def _run_app(
         end_process=end_process,
     )
     worker.spinner = None  # It would write to a terminal that is not its own.
+    with _asked_to_end() as asked:
+        watch.await_burials(asked.wait)
+    clockwork.start()
     try:
-        worker.execute_from_commandline()
+        if not asked.is_set():
+            worker.execute_from_commandline()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else EXIT_BROKEN
+    finally:
+        clockwork.stop(settings.worker.drain_seconds)
+        lifelines.end()
     return 0
 
 

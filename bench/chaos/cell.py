@@ -35,8 +35,9 @@ from errata.wire import decode_record
 from storage.database import Database, open_database
 from storage.erasing import erase_missed
 from storage.intake import stored_positions, sweep_orphans
+from storage.records import FORMING
 from storage.retention import remove_old
-from storage.tables import intake_ledger
+from storage.tables import intake_ledger, lifelines
 from storage.verify import verify
 
 PARTITIONS: Final = 3
@@ -532,16 +533,32 @@ class Cell:
     def _renew(self, slot: Slot) -> None:
         """End a worker by SIGTERM, and let one take its place that knows the newcomer.
 
-        One at a time: a group that all of its members left at once has no leader any more with this broker (Tansu
+        Out of a group that is formed: one whose leader leaves while it forms has none any more with this broker (Tansu
         0.6.0), and those who join it wait for one for ever.
         """
+        self._await_formed()
         pid = slot.pid
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
-        until = time.monotonic() + 8.0
-        while slot.pid == pid or time.monotonic() < until:
+        while slot.pid == pid:
             self._tend("worker", _MENDED)
             time.sleep(_TICK_SECONDS)
+
+    def _await_formed(self) -> None:
+        """Wait until all workers say by their lifelines that they are in one generation of the group."""
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        while not self._is_formed():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the workers formed no group within {_DRAIN_SECONDS:.0f} s")
+            for _ in range(10):
+                self._tend("worker", _MENDED)
+                time.sleep(_TICK_SECONDS)
+
+    def _is_formed(self) -> bool:
+        with self._db.read() as c:
+            told = {row.holder.rpartition("-")[2]: row.generation for row in c.execute(select(lifelines))}
+        generations = {told.get(str(slot.pid)) for slot in self._slots}
+        return len(generations) == 1 and not generations & {None, FORMING}
 
     def _run_verb(self, kind: str, life: Life, models: dict[str, Model], subject: str = "") -> int:
         """Run a verb of the command beside the workers; return its exit status."""

@@ -1,5 +1,6 @@
 """Puts worker and intake together from parts that know nothing of each other."""
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,7 @@ def run_composed_worker(settings: Settings, hide: Callable[[str], str]) -> int:
     from storage.erasing import erase_missed
     from storage.intake import SWEEP_US, apply, stored_positions, sweep_orphans
     from storage.leases import take_lease
+    from storage.lifelines import Lifelines
     from storage.overview import read_overview
     from storage.pauses import list_paused, pause_flooded
     from storage.retention import known_since, remove_old
@@ -119,6 +121,7 @@ def run_composed_worker(settings: Settings, hide: Callable[[str], str]) -> int:
             ],
             # Every worker may send: who claims a delivery sends it.
             slow_timers=[Timer("alert", second, alert)],
+            lifelines=Lifelines(database, worker.group, holder, secrets.randbelow),
             metrics=metrics,
             storing_threads=database.n_writers,
         )

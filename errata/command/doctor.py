@@ -2,6 +2,7 @@
 
 import os
 import platform
+import secrets
 import shutil
 import time
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ def examine(settings: Settings) -> list[Finding]:
     return [
         _models(settings),
         database,
-        *([_clock(settings), _intake(settings)] if database.ok else []),
+        *([_clock(settings), _intake(settings), _failover(settings)] if database.ok else []),
         _broker(settings),
         _driver(),
         _versions(),
@@ -153,6 +154,29 @@ def _intake(settings: Settings) -> Finding:
     completed_us = overview.round.completed_us
     told = "under way" if completed_us is None else f"complete at {format_time(completed_us)}"
     return Finding("intake", True, f"no partition is paused; verification {told}, no difference")
+
+
+def _failover(settings: Settings) -> Finding:
+    """Whether workers see each other die, or wait for the session of a dead one to end."""
+    from storage.database import open_database
+    from storage.errors import SharedSession
+    from storage.lifelines import count_living
+
+    database = open_database(settings.database.url)
+    try:
+        n_living = count_living(database, secrets.randbelow)
+    except SharedSession as error:
+        return Finding(
+            "failover",
+            False,
+            f"{error}, so that the partitions of a killed worker wait {settings.broker.session_timeout_seconds:g} s: "
+            "let database.url lead to PostgreSQL itself, or to a pooler that keeps sessions",
+        )
+    except ErrataError as error:
+        return Finding("failover", False, f"{error}: check database.url and that the server runs")
+    finally:
+        database.close()
+    return Finding("failover", True, f"workers see each other die; {n_living} live")
 
 
 def _driver() -> Finding:

@@ -3,7 +3,16 @@ from kafka import KafkaAdminClient
 
 from errata.errors import Unavailable
 from errata.settings import Broker
-from errata.topics import EVENT_TOPICS, PREDICTIONS, TOPICS, VOC, ensure_topics, kafka_options, read_topic_ids
+from errata.topics import (
+    EVENT_TOPICS,
+    PREDICTIONS,
+    TOPICS,
+    VOC,
+    ensure_topics,
+    kafka_options,
+    read_topic_ids,
+    remove_members,
+)
 from tests.servers import free_port
 
 
@@ -37,7 +46,12 @@ def test_a_topic_that_is_created_again_has_another_id(fresh_broker):
 
 
 @pytest.mark.parametrize(
-    "ask", [ensure_topics, lambda broker, **more: read_topic_ids(broker, EVENT_TOPICS, **more)]
+    "ask",
+    [
+        ensure_topics,
+        lambda broker, **more: read_topic_ids(broker, EVENT_TOPICS, **more),
+        lambda broker, **more: remove_members(broker, "group", ["member"], "a test", **more),
+    ],
 )
 def test_a_broker_that_does_not_answer_is_unavailable(ask):
     bootstrap = f"127.0.0.1:{free_port()}"
@@ -59,3 +73,9 @@ def test_options_hold_credentials_only_with_tls():
         "bootstrap_servers": ["one:9092", "two:9092"],
         "security_protocol": "PLAINTEXT",
     }
+
+
+def test_who_is_not_in_a_group_cannot_be_removed_from_it(fresh_broker):
+    settings = Broker(bootstrap=fresh_broker)
+    ensure_topics(settings)
+    assert not remove_members(settings, "group", ["nobody", "nobody else"], "a test")

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, inspect
 from storage.database import current_revision, migrate
 from storage.tables import metadata
 
-HEAD = "0008"
+HEAD = "0009"
 
 
 def test_up_down_and_up_again(database_url: str) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from errata.errors import Behind, Unavailable
 from errata.settings import Settings
+from storage.records import Look, Membership
 from streams.driver import FetchedRun
 from streams.metrics import Metrics
 from streams.timers import Timer
@@ -85,6 +86,19 @@ class Store:
         return {(row[0], row[1]): (row[2], row[3]) for row in rows if (row[0], row[1]) in partitions}
 
 
+class NoLifelines:
+    """Of a worker that is alone in the world."""
+
+    def look(self, membership: Membership) -> Look:
+        return Look(is_continued=True, others=())
+
+    def bury(self, number: int) -> None:
+        raise AssertionError("there is nobody to bury")
+
+    def end(self) -> None:
+        pass
+
+
 def main(file: Path, settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     store = Store(file)
@@ -95,6 +109,7 @@ def main(file: Path, settings: Settings) -> int:
         stored_positions=store.stored_positions,
         paused_partitions=list,
         timers=[tick],
+        lifelines=NoLifelines(),
         metrics=Metrics(),
         storing_threads=1,
     )

@@ -1,11 +1,14 @@
 import asyncio
 import ssl
+from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 from faust.types.auth import AuthProtocol, SASLMechanism
 
 from errata.settings import Broker, Settings, Worker
 from errata.topics import EVENT_TOPICS
+from storage.records import FORMING, Membership
 from streams.agents import Storing
 from streams.app import create_app
 from streams.driver import Transport
@@ -83,3 +86,34 @@ def test_tls_without_credentials_checks_the_broker(make_app):
     credentials = make_app(broker=Broker(security_protocol="SSL")).conf.broker_credentials
     assert credentials.protocol == AuthProtocol.SSL
     assert credentials.context.verify_mode == ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize(("session_seconds", "heartbeat_seconds"), [(6.0, 0.6), (10.0, 1.0), (60.0, 1.0)])
+def test_workers_hear_of_a_rebalance_within_a_second(make_app, session_seconds, heartbeat_seconds):
+    conf = make_app(broker=Broker(session_timeout_seconds=session_seconds)).conf
+    assert (conf.broker_session_timeout, conf.broker_heartbeat_interval) == (
+        session_seconds,
+        heartbeat_seconds,
+    )
+
+
+def test_before_it_joins_a_worker_is_nobody_in_its_group(make_app):
+    transport = make_app().transport
+    assert transport.membership() == Membership("", FORMING)
+    transport.kafka_consumer = SimpleNamespace(_coordinator=None)
+    assert transport.membership() == Membership("", FORMING)
+
+
+def test_the_generation_counts_while_the_group_is_formed(make_app):
+    transport = make_app().transport
+    rejoin = Future()
+    coordinator = SimpleNamespace(
+        member_id="faust-1", generation=3, _rejoin_needed_fut=rejoin, _performed_join_prepare=False
+    )
+    transport.kafka_consumer = SimpleNamespace(_coordinator=coordinator)
+    assert transport.membership() == Membership("faust-1", 3)
+    coordinator._performed_join_prepare = True
+    assert transport.membership() == Membership("faust-1", FORMING)
+    coordinator._performed_join_prepare = False
+    rejoin.set_result(None)
+    assert transport.membership() == Membership("faust-1", FORMING)

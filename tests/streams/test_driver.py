@@ -112,6 +112,12 @@ def test_a_private_name_with_other_parameters_is_named(monkeypatch):
         driver.check_private_names()
 
 
+def test_a_field_that_a_constructor_no_longer_sets_is_named(monkeypatch):
+    monkeypatch.setattr(driver.GroupCoordinator, "__init__", lambda self: None)
+    with pytest.raises(Stop, match=r"GroupCoordinator\.member_id"):
+        driver.check_private_names()
+
+
 def test_each_private_method_is_checked_that_we_override():
     """A method that Faust renames would otherwise be dead code here, silently."""
     checked = {name for _, name, _ in driver._PRIVATE_NAMES}

@@ -12,6 +12,7 @@ from errata.identity import new_id
 from errata.settings import Broker
 from errata.topics import EVENT_TOPICS, FEEDBACK, TOPICS, VOC, Topic, describe_topics, ensure_topics
 from storage.database import open_database, read_clock_us
+from storage.errors import SharedSession
 from storage.pauses import pause_flooded, resume
 from storage.tables import verify_rounds
 
@@ -26,9 +27,10 @@ def test_all_is_well(errata, fresh_broker, monkeypatch):
     errata("migrate")
     answer = errata("doctor")
     assert answer.code == 0, answer.out
-    assert [line[:4] for line in answer.out.splitlines()] == ["ok  "] * 9
+    assert [line[:4] for line in answer.out.splitlines()] == ["ok  "] * 10
     assert "no trainer: card-reader, translator" in answer.out
     assert "database: SQLite 3." in answer.out
+    assert "failover: workers see each other die; 0 live" in answer.out
     assert "faust-streaming 0.15.3" in answer.out
 
 
@@ -46,6 +48,17 @@ def test_everything_is_wrong_at_once(errata, monkeypatch, tmp_path):
     assert "run errata migrate" in found["database"]["message"]
     assert "check broker.bootstrap" in found["broker"]["message"]
     assert "check artifacts.directory" in found["artifacts"]["message"]
+
+
+def test_a_pooler_by_which_workers_cannot_see_each_other_die_is_told(errata, monkeypatch):
+    def refuse(*_):
+        raise SharedSession("a pooler stands between")
+
+    monkeypatch.setattr("storage.lifelines.count_living", refuse)
+    errata("migrate")
+    told = findings(errata("doctor", "--json"))["failover"]
+    assert not told["ok"]
+    assert "a pooler stands between, so that the partitions of a killed worker wait 10 s" in told["message"]
 
 
 def test_missing_topics_are_named(errata, fresh_broker, monkeypatch):
