@@ -30,7 +30,7 @@ from errata.events import Data, FeedbackData, PredictionData, VocData, Who, enco
 from errata.identity import Stamps, new_id
 from errata.masking import mask as mask_text
 from errata.partitioning import TOPIC_OF, Encoded
-from errata.producing import KafkaProducer
+from errata.producing import KafkaProducer, check_used_names
 from errata.settings import Settings
 from errata.topics import FEEDBACK, PREDICTIONS, VOC, kafka_options
 from errata.wire import format_time, is_id, is_source, is_time, text_after_id, text_before_id
@@ -72,7 +72,10 @@ class Client:
         broker answers; without it they wait in memory. `mask` is called with every input, output, correction
         and VOC text, and what it returns is sent instead; VOC text is masked by errata/masking.py before.
         `connection` are options by which kafka-python reaches the broker; `open_producer` replaces all of that.
+        Raises Stop if a kafka-python is installed that events cannot be sent with.
         """
+        if enabled and open_producer is None:
+            check_used_names()
         self._enabled = enabled
         self._mask = mask
         options = {"bootstrap_servers": bootstrap, **(connection or {})}

@@ -9,7 +9,7 @@ from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 from errata.client import Client
 from errata.partitioning import partition_of
 from errata.topics import EVENT_TOPICS, FEEDBACK, PREDICTIONS
-from errata.wire import batch_headers, decode_record, join_batch
+from errata.wire import batch_headers, decode_record
 from tests.records import number_id
 
 
@@ -68,7 +68,7 @@ class FakeSending:
     def take(self, record):
         if self.broker.is_away or self.producer.is_broken:
             return KafkaTimeoutError()
-        decoded = decode_record(batch_headers(), join_batch(event.raw for event in record.events))
+        decoded = decode_record(batch_headers(), record.value)
         if len(decoded.events) > self.broker.limit_events:
             return MessageSizeTooLargeError()
         assert not decoded.refused
