@@ -194,6 +194,15 @@ def test_numbers_of_numpy_are_numbers(open_client, fake_broker):
     assert (data.output, data.features, data.confidence) == (0.5, [1.0, 2.0], 0.25)
 
 
+def test_an_id_that_numpy_calls_a_string_is_one(open_client, fake_broker):
+    import numpy as np
+
+    client = open_client()
+    predict(client, id=np.str_(number_id(1)))
+    assert client.flush(20)
+    assert [e.id for e in fake_broker.events()] == [number_id(1)]
+
+
 def test_each_wrong_reason_is_logged_once(open_client, caplog):
     client = open_client()
     for _ in range(3):
