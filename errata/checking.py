@@ -51,11 +51,11 @@ def fit_the_wire(topic: str, raws: Sequence[bytes]) -> bool:
     They are as `encode_event` writes them, of one topic and source, and it is taken for granted that id, time and
     source are right, and of predictions the names of model and version.
     """
-    if max(map(len, raws)) > INLINE_BYTES:
-        return False
     # Where the data begins is the same for all of them; of what has another form, no data would be whole.
     start = raws[0].find(TEXT_BEFORE_DATA) + len(TEXT_BEFORE_DATA)
     batch = join_batch([raw[start:-1] for raw in raws])
+    if len(batch) > INLINE_BYTES and max(map(len, raws)) > INLINE_BYTES:
+        return False
     if (b"\\" in batch and b"\\u0000" in batch) or _LONG_INTEGER in batch.translate(_DIGITS_AS_ZEROS):
         return False
     # The brackets alone, peeled from the inside; those within texts spoil it, which is a false alarm.

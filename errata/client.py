@@ -26,21 +26,21 @@ import msgspec
 from errata.backlog import Backlog
 from errata.counters import Counters
 from errata.delivery import Delivery, OpenProducer
-from errata.events import Data, FeedbackData, PredictionData, VocData, Who, encode_json
+from errata.events import Data, FeedbackData, PredictionData, VocData, Who
 from errata.identity import Stamps, new_id
 from errata.masking import mask as mask_text
 from errata.partitioning import TOPIC_OF, Encoded
-from errata.producing import KafkaProducer
+from errata.producing import KafkaProducer, check_used_names
 from errata.settings import Settings
 from errata.topics import FEEDBACK, PREDICTIONS, VOC, kafka_options
-from errata.wire import format_time, is_id, is_source, is_time, text_after_id, text_before_id
+from errata.wire import format_time, is_id, is_source, is_time, wrapping
 
 #: The off switch: with `ERRATA_ENABLED=0` in the environment a client made from settings does nothing.
 SWITCH = "ERRATA_ENABLED"
 _OFF: Final = frozenset({"0", "false", "no", "off"})
 _ANYBODY: Final = Who()
 _NO_TAGS: Final[dict[str, str]] = {}
-_HEADS: Final = {topic: text_before_id(kind) for kind, topic in TOPIC_OF.items()}
+_WRAPPING: Final = {topic: wrapping(kind) for kind, topic in TOPIC_OF.items()}
 
 
 class Client:
@@ -72,7 +72,10 @@ class Client:
         broker answers; without it they wait in memory. `mask` is called with every input, output, correction
         and VOC text, and what it returns is sent instead; VOC text is masked by errata/masking.py before.
         `connection` are options by which kafka-python reaches the broker; `open_producer` replaces all of that.
+        Raises Stop if a kafka-python is installed that events cannot be sent with.
         """
+        if enabled and open_producer is None:
+            check_used_names()
         self._enabled = enabled
         self._mask = mask
         options = {"bootstrap_servers": bootstrap, **(connection or {})}
@@ -93,7 +96,7 @@ class Client:
         self._encode = msgspec.json.Encoder(enc_hook=_as_plain).encode
         self._names: set[tuple[str, str]] = set()
         self._is_source = is_source(source)
-        self._after_id = text_after_id(source if self._is_source else "")
+        self._source = source if self._is_source else ""
         self._is_closed = False
         self._abandoned: list[Delivery] = []
         self._begin()
@@ -324,15 +327,15 @@ class Client:
         try:
             new, time_text = self._stamps.stamp(time.time_ns())
             is_sure = is_sure and self._is_source
-            text = event_id = event_id or new
-            if event_id is not new and not is_id(event_id):
-                text = encode_json(event_id)[1:-1].decode()
-                is_sure = False
+            if not event_id:
+                event_id = new
+            else:
+                is_sure = is_id(event_id) and is_sure
+                event_id = str(event_id)  # What numpy calls a string is one, but no JSON.
             if time_us is not None:
                 time_text = format_time(time_us)
                 is_sure = is_sure and is_time(time_us)
-            envelope = f'{_HEADS[topic]}{text}{self._after_id}{time_text}","data":'
-            raw = envelope.encode() + self._encode(data) + b"}"
+            raw = self._encode(_WRAPPING[topic]("1.0", event_id, self._source, time_text, data))
         except Exception as error:
             return self._refuse(error, event_id)
         if self._is_closed:

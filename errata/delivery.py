@@ -22,7 +22,7 @@ from errata.checking import fit_the_wire
 from errata.counters import Counters
 from errata.errors import Malformed
 from errata.events import PredictionData, key_of
-from errata.partitioning import Encoded, Record, by_topic, gather, topic_of
+from errata.partitioning import Encoded, Record, by_topic, gather, join, topic_of
 from errata.producing import TOO_LARGE, Producer, Sending
 from errata.spool import Spool
 from errata.topics import PREDICTIONS
@@ -194,12 +194,10 @@ class Delivery:
         """Find out where each event goes, and count those that no reader would accept."""
         addressed: list[Encoded] = []
         for topic, ours in by_topic(waiting).items():
-            keys = [event.key for event in ours]
-            raws = [event.raw for event in ours]
             for start in range(0, len(ours), _CHECKED_EVENTS):
-                end = start + _CHECKED_EVENTS
-                some = ours[start:end]
-                if "" not in keys[start:end] and fit_the_wire(topic, raws[start:end]):
+                some = ours[start : start + _CHECKED_EVENTS]
+                is_addressed = "" not in [event.key for event in some]
+                if is_addressed and fit_the_wire(topic, [event.raw for event in some]):
                     addressed += some
                 else:
                     addressed += filter(None, map(self._address_one, some))
@@ -290,7 +288,7 @@ class Delivery:
             if self._producer is None:
                 unsent += events
             else:
-                half = record._replace(events=events)
+                half = join(record.topic, record.partition, events)
                 unsent += self._wait(_Chunk(events, [half], self._producer.send([half])))
         return unsent
 

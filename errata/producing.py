@@ -3,9 +3,14 @@
 kafka-python's own producer would build each batch again (errata/sealing.py says why not), and asks for its turn of
 Python's lock so often that a busy service lets it send little. Used of it are the event loop, which runs in a
 thread of its own, connections with TLS and SASL, what the cluster looks like, and the messages of the protocol.
+
+Sealing has a thread of its own too: compressing lets go of Python's lock, and whoever prepares the next records
+should not wait for that.
 """
 
 import contextlib
+import inspect
+import queue
 import socket
 import threading
 import time
@@ -13,8 +18,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+import kafka
 from kafka import TopicPartition
+from kafka.cluster import ClusterMetadata
 from kafka.errors import (
+    KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     LeaderNotAvailableError,
@@ -29,9 +37,10 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 from kafka.protocol.producer import ProduceRequest
 
+from errata.errors import Stop
 from errata.partitioning import Record
 from errata.sealing import seal
-from errata.wire import batch_headers, join_batch
+from errata.wire import batch_headers
 
 #: What a broker says of a batch that is larger than it allows.
 TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
@@ -43,10 +52,61 @@ _UNCOMPRESSED_BYTES: Final = 6_000_000
 _PROBE_SECONDS: Final = 1.0
 _CONNECT_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.1
+_END_SECONDS: Final = 1.0
 #: The first version with records of format 2, and the last one that kafka-python's own producer speaks.
 _EARLIEST_VERSION: Final = 3
 _LATEST_VERSION: Final = 9
 _ALL_REPLICAS: Final = -1
+
+
+#: What is used of kafka-python though it does not promise to keep it, with the parameters that are given.
+_USED_NAMES: Final[tuple[tuple[Any, str, tuple[str, ...]], ...]] = (
+    (NetworkSelector, "start", ()),
+    (NetworkSelector, "stop", ("timeout_ms",)),
+    (NetworkSelector, "close", ()),
+    (NetworkSelector, "sleep", ("delay",)),
+    (KafkaConnectionManager, "bootstrap", ("timeout_ms",)),
+    (KafkaConnectionManager, "call_soon", ("coro", "args")),
+    (KafkaConnectionManager, "send", ("request", "node_id")),
+    (KafkaConnectionManager, "close", ()),
+    (ClusterMetadata, "partitions_for_topic", ("topic",)),
+    (ClusterMetadata, "add_topic", ("topic",)),
+    (ClusterMetadata, "request_update", ()),
+    (ClusterMetadata, "leader_for_partition", ("partition",)),
+    (Future, "success", ("value",)),
+    (Future, "failure", ("e",)),
+    (Future, "chain", ("future",)),
+    (Future, "add_both", ("f",)),
+)
+#: What their classes have to have.
+_USED_ATTRIBUTES: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
+    (Future, ("exception", "value")),
+    (ProduceRequest, ("transactional_id", "acks", "timeout_ms", "topic_data", "TopicProduceData")),
+)
+
+
+def check_used_names() -> None:
+    """Raise Stop naming what the installed kafka-python lacks of what this module relies on."""
+    missing = []
+    for owner, name, parameters in _USED_NAMES:
+        function = getattr(owner, name, None)
+        if function is None:
+            missing.append(f"{owner.__module__}.{owner.__name__}.{name}")
+        elif tuple(inspect.signature(function).parameters)[1 : 1 + len(parameters)] != parameters:
+            missing.append(f"{owner.__module__}.{owner.__name__}.{name}({', '.join(parameters)})")
+    missing += [
+        f"{owner.__module__}.{owner.__name__}.{name}"
+        for owner, names in _USED_ATTRIBUTES
+        for name in names
+        if not hasattr(owner, name)
+    ]
+    if "cluster" not in KafkaConnectionManager.__init__.__code__.co_names:
+        missing.append(f"{KafkaConnectionManager.__module__}.{KafkaConnectionManager.__name__}.cluster")
+    if missing:
+        raise Stop(
+            f"kafka-python {kafka.__version__} lacks what errata/producing.py relies on: "
+            f"{', '.join(missing)}. Install the version that pyproject.toml names"
+        )
 
 
 class Sending(Protocol):
@@ -81,7 +141,7 @@ class _Batch(NamedTuple):
 
 
 class KafkaProducer:
-    """A producer that waits for all replicas. One thread uses it, and it has one of its own for the network."""
+    """A producer that waits for all replicas. One thread uses it; it has one for sealing and one for the network."""
 
     def __init__(self, options: Mapping[str, Any], delivery_seconds: float) -> None:
         """Connect. Raises KafkaError or OSError if no broker answers.
@@ -96,6 +156,11 @@ class KafkaProducer:
         given = {"request_timeout_ms": int(delivery_seconds * 500), **options}
         self._net = NetworkSelector(**given)
         self._manager = KafkaConnectionManager(self._net, **given)
+        #: Records in the order in which they are to be sent, and where to tell of them; None at the end.
+        self._unsealed: queue.SimpleQueue[tuple[Sequence[Record], Future] | None] = queue.SimpleQueue()
+        self._is_closed = False
+        self._sealing = threading.Thread(target=self._seal_in_turn, name="errata-sealing", daemon=True)
+        self._sealing.start()
         self._net.start()
         try:
             self._manager.bootstrap(int(_CONNECT_SECONDS * 1000))
@@ -118,18 +183,36 @@ class KafkaProducer:
 
     def send(self, records: Sequence[Record]) -> Sending:
         """Begin to send records; those of one partition arrive in their order unless one fails."""
-        return _Sending(self._manager.call_soon(self._deliver, self._seal_all(records)), len(records))
+        outcome = Future()
+        self._unsealed.put((records, outcome))
+        return _Sending(outcome, len(records))
 
     def close(self) -> None:
         """Let go of the connections."""
+        self._is_closed = True
+        self._unsealed.put(None)
+        self._sealing.join(_END_SECONDS)
         with contextlib.suppress(KafkaError, OSError, RuntimeError):
             self._manager.call_soon(self._manager.close)
-        self._net.stop(timeout_ms=1000)
+        self._net.stop(timeout_ms=int(_END_SECONDS * 1000))
         self._net.close()
+
+    # --- In the thread that seals -------------------------------------------------------------------------
+
+    def _seal_in_turn(self) -> None:
+        while (told := self._unsealed.get()) is not None:
+            records, outcome = told
+            try:
+                if self._is_closed:
+                    raise KafkaConnectionError("the producer was closed before")
+                self._manager.call_soon(self._deliver, self._seal_all(records)).chain(outcome)
+            except Exception as error:
+                # Whoever waits for these records has to hear of it.
+                outcome.failure(error)
 
     def _seal_all(self, records: Sequence[Record]) -> list[_Batch]:
         """Batches of one partition each, as few as the broker's limit allows."""
-        values = [join_batch([event.raw for event in record.events]) for record in records]
+        values = [record.value for record in records]
         batches: list[_Batch] = []
         start, n_bytes = 0, 0
         for place, value in enumerate(values):

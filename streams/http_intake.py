@@ -42,7 +42,6 @@ from errata.wire import (
     batch_headers,
     decode_record,
     encode_event,
-    join_batch,
 )
 from streams.admission import Admission, NotAdmitted, Sender, TooMuch
 from streams.api_keys import KeyRing
@@ -398,7 +397,7 @@ async def _send(producer: AIOKafkaProducer, events: Sequence[Event]) -> None:
     acknowledgements = [
         await producer.send(
             record.topic,
-            value=join_batch(event.raw for event in record.events),
+            value=record.value,
             headers=batch_headers(),
             partition=record.partition,
         )

@@ -9,7 +9,7 @@ from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 from errata.client import Client
 from errata.partitioning import partition_of
 from errata.topics import EVENT_TOPICS, FEEDBACK, PREDICTIONS
-from errata.wire import batch_headers, decode_record, join_batch
+from errata.wire import batch_headers, decode_record
 from tests.records import number_id
 
 
@@ -68,7 +68,7 @@ class FakeSending:
     def take(self, record):
         if self.broker.is_away or self.producer.is_broken:
             return KafkaTimeoutError()
-        decoded = decode_record(batch_headers(), join_batch(event.raw for event in record.events))
+        decoded = decode_record(batch_headers(), record.value)
         if len(decoded.events) > self.broker.limit_events:
             return MessageSizeTooLargeError()
         assert not decoded.refused
@@ -192,6 +192,15 @@ def test_numbers_of_numpy_are_numbers(open_client, fake_broker):
     client.flush(20)
     data = fake_broker.events()[0].data
     assert (data.output, data.features, data.confidence) == (0.5, [1.0, 2.0], 0.25)
+
+
+def test_an_id_that_numpy_calls_a_string_is_one(open_client, fake_broker):
+    import numpy as np
+
+    client = open_client()
+    predict(client, id=np.str_(number_id(1)))
+    assert client.flush(20)
+    assert [e.id for e in fake_broker.events()] == [number_id(1)]
 
 
 def test_each_wrong_reason_is_logged_once(open_client, caplog):

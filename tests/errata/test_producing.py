@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from kafka.errors import (
+    KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     NotLeaderForPartitionError,
@@ -14,10 +15,12 @@ from kafka.errors import (
 from kafka.record.memory_records import MemoryRecords
 
 from bench.sink import Sink, _Connection
-from errata.partitioning import Encoded, Record
+from errata import producing as producing_module
+from errata.client import Client
+from errata.errors import Stop
+from errata.partitioning import Encoded, join
 from errata.producing import KafkaProducer
 from errata.topics import FEEDBACK, PREDICTIONS
-from errata.wire import join_batch
 from tests.servers import free_port
 
 
@@ -71,11 +74,11 @@ def producing(broker, delivery_seconds=10.0):
 
 
 def a_record(partition=0, text="{}", n_events=1, topic=PREDICTIONS):
-    return Record(topic, partition, [Encoded(topic, "k", text.encode()) for _ in range(n_events)])
+    return join(topic, partition, [Encoded(topic, "k", text.encode()) for _ in range(n_events)])
 
 
 def values_of(records):
-    return [join_batch(event.raw for event in record.events) for record in records]
+    return [record.value for record in records]
 
 
 def test_it_knows_how_many_partitions_a_topic_has(broker):
@@ -159,3 +162,49 @@ def test_a_broker_that_does_not_answer_in_time_is_an_error(broker):
 def test_nobody_at_the_address_is_an_error_at_once():
     with pytest.raises(ConnectionRefusedError):
         KafkaProducer({"bootstrap_servers": f"127.0.0.1:{free_port()}"}, 10.0)
+
+
+def test_the_installed_kafka_python_has_the_names_we_use():
+    producing_module.check_used_names()
+
+
+def test_a_missing_name_stops_a_service_when_it_makes_its_client(monkeypatch):
+    monkeypatch.delattr(producing_module.KafkaConnectionManager, "call_soon")
+    with pytest.raises(Stop, match=r"kafka-python .* lacks .*KafkaConnectionManager\.call_soon"):
+        Client("127.0.0.1:1", source="/tests")
+
+
+def test_a_client_that_is_off_needs_no_names(monkeypatch):
+    monkeypatch.delattr(producing_module.KafkaConnectionManager, "call_soon")
+    Client("127.0.0.1:1", source="/tests", enabled=False)
+
+
+def test_a_name_with_other_parameters_is_named(monkeypatch):
+    monkeypatch.setattr(producing_module.KafkaConnectionManager, "send", lambda self, node_id, request: None)
+    with pytest.raises(Stop, match=r"KafkaConnectionManager\.send\(request, node_id\)"):
+        producing_module.check_used_names()
+
+
+def test_a_missing_attribute_is_named(monkeypatch):
+    monkeypatch.delattr(producing_module.ProduceRequest, "TopicProduceData")
+    with pytest.raises(Stop, match=r"ProduceRequest\.TopicProduceData"):
+        producing_module.check_used_names()
+    monkeypatch.setattr(producing_module.KafkaConnectionManager, "__init__", lambda self, net: None)
+    with pytest.raises(Stop, match=r"KafkaConnectionManager\.cluster"):
+        producing_module.check_used_names()
+
+
+def test_a_record_that_cannot_be_sealed_is_told_of(broker, monkeypatch):
+    def fail(*_):
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(producing_module, "seal", fail)
+    with producing(broker) as producer, pytest.raises(MemoryError):
+        producer.send([a_record()]).wait(20)
+
+
+def test_what_was_not_sealed_when_the_producer_closed_is_told_of(broker):
+    with producing(broker) as producer:
+        producer.n_partitions(PREDICTIONS)
+    with pytest.raises(KafkaError):
+        producer.send([a_record()]).wait(0.1)

@@ -24,8 +24,7 @@ from errata.wire import (
     encode_structured,
     format_time,
     join_batch,
-    text_after_id,
-    text_before_id,
+    wrapping,
 )
 from tests.builders import START_US, a_feedback_event, a_prediction_event, a_voc_event
 from tests.errata.strategies import events, json_values, texts
@@ -365,9 +364,9 @@ def test_a_hostile_record_of_full_size_is_one_refusal_within_seconds(name):
 
 
 @given(events, texts.filter(bool))
-def test_the_texts_around_id_and_time_make_the_same_event(event, source):
+def test_wrapped_data_is_the_same_event(event, source):
     event = msgspec.structs.replace(event, source=source)
-    head = f'{text_before_id(type(event.data))}{event.id}{text_after_id(source)}{format_time(event.time_us)}","data":'
-    made = head.encode() + encode_json(event.data) + b"}"
+    wrap = wrapping(type(event.data))
+    made = encode_json(wrap("1.0", event.id, source, format_time(event.time_us), event.data))
     assert decode_event(made) == decode_event(encode_event(event))
     assert list(json.loads(made)) == list(json.loads(encode_event(event)))
