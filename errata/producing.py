@@ -208,7 +208,7 @@ class KafkaProducer:
                 self._manager.call_soon(self._deliver, self._seal_all(records)).chain(outcome)
             except Exception as error:
                 # Whoever waits for these records has to hear of it.
-                outcome.failure(error)
+                outcome.failure(KafkaConnectionError(str(error)) if self._is_closed else error)
 
     def _seal_all(self, records: Sequence[Record]) -> list[_Batch]:
         """Batches of one partition each, as few as the broker's limit allows."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from kafka.errors import (
-    KafkaError,
+    KafkaConnectionError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     NotLeaderForPartitionError,
@@ -203,8 +203,18 @@ def test_a_record_that_cannot_be_sealed_is_told_of(broker, monkeypatch):
         producer.send([a_record()]).wait(20)
 
 
-def test_what_was_not_sealed_when_the_producer_closed_is_told_of(broker):
+def test_what_was_not_sealed_when_the_producer_closed_is_told_of(broker, monkeypatch):
+    is_released = threading.Event()
+
+    def wait(*_):
+        assert is_released.wait(20)
+        return b"sealed"
+
+    monkeypatch.setattr(producing_module, "seal", wait)
     with producing(broker) as producer:
         producer.n_partitions(PREDICTIONS)
-    with pytest.raises(KafkaError):
-        producer.send([a_record()]).wait(0.1)
+        sendings = [producer.send([a_record()]) for _ in range(2)]
+    is_released.set()
+    for sending in sendings:
+        with pytest.raises(KafkaConnectionError):
+            sending.wait(20)
