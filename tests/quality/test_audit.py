@@ -40,30 +40,33 @@ def learn(rng: np.random.Generator) -> Guess:
     return Guess(calibrate_smoothly(confidence[silent], wrong[silent]), 0.001)
 
 
-def audited_estimate(rng: np.random.Generator, share: float, *, active: bool) -> tuple[Audited, float]:
+def audited_estimate(
+    rng: np.random.Generator, share: float, guess: Guess | None = None
+) -> tuple[Audited, float]:
+    """What audits tell of a world, active ones by a guess that was learnt before, and how much of it is wrong."""
     confidence, wrong, answered = a_world(rng)
     corrected, accepted = answered & wrong, answered & ~wrong
-    guess = learn(rng)
     (asked,) = np.nonzero(~corrected)
     wanted = round(share * N)
     draw = (
         plan_active(confidence[asked], accepted[asked], wanted, guess)
-        if active
+        if guess is not None
         else plan_uniform(len(asked), wanted)
     )
     audited = np.zeros(N, dtype=bool)
     audited[asked[draw.draw(confidence[asked], accepted[asked], rng)]] = True
     assert audited.sum() == wanted
-    guessed = guess.chance_wrong(confidence, accepted) if active else np.zeros(N)
+    guessed = np.zeros(N) if guess is None else guess.chance_wrong(confidence, accepted)
     found = estimate(wrong, corrected, audited, draw.probabilities(confidence, accepted), guessed)
     return found, float(wrong.mean())
 
 
 def test_the_rate_is_unbiased_where_edit_rate_and_answers_are_far_off() -> None:
     rng = np.random.default_rng(1)
+    guess = learn(rng)
     errors, silence, volunteers = [], [], []
-    for _ in range(60):
-        found, true = audited_estimate(rng, 0.02, active=True)
+    for _ in range(240):
+        found, true = audited_estimate(rng, 0.02, guess)
         assert found.rate is not None
         errors.append(found.rate - true)
         _, wrong, answered = a_world(rng)
@@ -94,13 +97,14 @@ def test_a_label_of_an_active_audit_is_worth_two() -> None:
 
 def test_the_interval_holds_the_truth() -> None:
     rng = np.random.default_rng(3)
-    for share, active, width in (
-        (0.02, False, 0.06),
-        (0.02, True, 0.1),
-        (0.05, False, 0.04),
-        (0.05, True, 0.06),
+    guess = learn(rng)
+    for share, learnt, width in (
+        (0.02, None, 0.06),
+        (0.02, guess, 0.1),
+        (0.05, None, 0.04),
+        (0.05, guess, 0.06),
     ):
-        found = [audited_estimate(rng, share, active=active) for _ in range(15)]
+        found = [audited_estimate(rng, share, learnt) for _ in range(15)]
         assert sum(not each.low <= true <= each.high for each, true in found) <= 1
         assert np.median([each.high - each.low for each, _ in found]) < width
 
