@@ -86,8 +86,9 @@ async def store_runs(events: AsyncIterator[Any], consumer: RunConsumer, storing:
 
 async def _store_in_turn(message: RunMessage, consumer: RunConsumer, storing: "Storing") -> None:
     async with storing.turn_of(message.run):
-        if not message.entry.alive:
-            # It is read again: from another place, by another worker, or once its partition goes on.
+        if not (message.entry.alive and consumer.flow_active):
+            # It is read again: from another place, by another worker, or once its partition goes on. Where partitions
+            # are let go, only what is being stored is waited for: the group forms after the slowest of its members.
             consumer.run_given_up(message)
             return
         match await storing.store(message.run, is_draining=lambda: not consumer.flow_active):

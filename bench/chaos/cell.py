@@ -433,8 +433,10 @@ class Cell:
             life = slot.lives[0]
             since = now_us()
             self._wait(lambda: all(self._has_stored(each, since) for each in self._slots), "both workers")  # noqa: B023
+            shared_us = now_us()
             self._let_pass(life.kill_after_seconds)
-            owned = self._last_stored_by(slot)
+            # What it stored before the other one joined may be the other one's by now.
+            owned = self._wait(lambda: self._last_stored_by(slot, shared_us), "the victim")  # noqa: B023
             pid, killed_us = slot.pid, now_us()
             slot.start_at = float("inf")
             slot.kill()
@@ -468,12 +470,12 @@ class Cell:
     def _has_stored(self, slot: Slot, since_us: int) -> bool:
         return bool(self._rows_of(slot, since_us))
 
-    def _last_stored_by(self, slot: Slot) -> set[Partition]:
-        """The partitions in which this worker was the last to store something."""
+    def _last_stored_by(self, slot: Slot, since_us: int) -> set[Partition]:
+        """The partitions in which this worker was the last to store something since then."""
         ledger = intake_ledger.c
         last: dict[Partition, str] = {}
         with self._db.read() as c:
-            recent = ledger.stored_us > now_us() - 20_000_000
+            recent = ledger.stored_us > since_us
             for row in c.execute(select(intake_ledger).where(recent).order_by(ledger.first_offset)):
                 last[row.topic, row.partition] = row.worker
         return {partition for partition, worker in last.items() if worker.endswith(f"-{slot.pid}")}
