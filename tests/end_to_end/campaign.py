@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Sequence
@@ -69,6 +70,11 @@ def draw_seeds(first: int, n: int) -> list[int]:
     return [first + number * 1_000_000_007 for number in range(n)]
 
 
+def work_below(directory: str) -> None:
+    """Have this process make its files in `directory`: a worker of a pool ends without removing what it made."""
+    tempfile.tempdir = directory
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run a campaign; 0 if no history failed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -79,7 +85,10 @@ def main(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     n_each = -(-options.steps // options.processes)
     shares = [Share(number, n_each) for number in draw_seeds(options.seed, options.processes)]
-    with get_context("spawn").Pool(options.processes) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="errata-campaign-") as directory,
+        get_context("spawn").Pool(options.processes, work_below, (directory,)) as pool,
+    ):
         done = pool.map(run_share, shares, chunksize=1)
     summary = {
         "steps": sum(share.steps for share in done),
