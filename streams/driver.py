@@ -468,7 +468,9 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         return alive
 
     def run_given_up(self, message: RunMessage) -> None:
-        """Let go of a run that was not stored: it stays uncommitted, and who comes next reads it again."""
+        """Let go of a run that was not stored: it stays uncommitted, and is read again by whoever has its partition."""
+        if message.entry.alive:
+            self._starts_asked += 1
         self._release(message)
 
     def run_behind(self, message: RunMessage) -> None:

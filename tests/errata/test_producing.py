@@ -28,6 +28,7 @@ class Told(_Connection):
     """Takes records, unless it is told to refuse some requests first, or a batch is too large."""
 
     def _take(self, request):
+        self.server.may_answer.wait(20)
         response = super()._take(request)
         refusals = self.server.refusals.pop(0) if self.server.refusals else None
         for topic, answer in zip(request.topic_data, response.responses, strict=True):
@@ -56,6 +57,8 @@ def broker():
     with Sink(free_port(), n_partitions=3) as sink:
         sink.RequestHandlerClass = Told
         sink.refusals, sink.limit_bytes, sink.taken, sink.n_requests = [], 10**9, {}, 0
+        sink.may_answer = threading.Event()
+        sink.may_answer.set()
         thread = threading.Thread(target=sink.serve_forever)
         thread.start()
         yield sink
@@ -155,8 +158,12 @@ def test_what_will_not_change_is_not_tried_again(broker):
 def test_a_broker_that_does_not_answer_in_time_is_an_error(broker):
     with producing(broker) as producer:
         producer.n_partitions(PREDICTIONS)
+        broker.may_answer.clear()
+        sending = producer.send([a_record()])
         with pytest.raises(KafkaTimeoutError):
-            producer.send([a_record()]).wait(0)
+            sending.wait(0.1)
+        broker.may_answer.set()
+        assert sending.wait(20) == [None]
 
 
 def test_nobody_at_the_address_is_an_error_at_once():

@@ -329,6 +329,14 @@ def test_only_run_stored_makes_an_offset_committable(process, broker, loop):
     assert broker.committed == {PARTITIONS[0]: 4}
 
 
+def test_a_run_that_is_given_up_is_read_again_though_its_partition_stays(process, broker, loop):
+    broker.append(PARTITIONS[0], gap=0, n=4)
+    (message,) = loop.run_until_complete(process.fetch())
+    process.consumer.run_given_up(message)
+    (again,) = loop.run_until_complete(process.fetch())
+    assert (again.run.first_offset, again.run.next_offset) == (0, 4)
+
+
 def test_a_commit_that_kafka_refuses_is_made_again(process, broker, loop):
     broker.append(PARTITIONS[0], gap=0, n=4)
     process.consumer.run_stored(loop.run_until_complete(process.fetch())[0])
