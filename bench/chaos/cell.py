@@ -511,10 +511,18 @@ class Cell:
                 if all(stored.get(partition, (0, ""))[0] >= end for partition, end in ends.items()):
                     return
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not everything was stored within {_DRAIN_SECONDS:.0f} s")
+                raise TimeoutError(
+                    f"not everything was stored within {_DRAIN_SECONDS:.0f} s; "
+                    f"workers are in generations {self._read_generations()}"
+                )
             for _ in range(10):
                 self._tend("worker", models)
                 time.sleep(_TICK_SECONDS)
+
+    def _read_generations(self) -> dict[str, int | None]:
+        """Of the group, as each worker last told the others; FORMING (-1) for all: the broker forms no group."""
+        with self._db.read() as c:
+            return {row.holder: row.generation for row in c.execute(select(lifelines))}
 
     def _mend(self) -> None:
         """Make the newcomer known, and send its dead letters again by verbs that are killed while they do it."""

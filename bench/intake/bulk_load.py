@@ -32,6 +32,15 @@ FORMS: Final = ("text", "binary")
 #: Rows in one of SQLite's transactions: all of a table, or a large part of them.
 SQLITE_PORTIONS: Final = (10_000_000, 100_000)
 
+#: As storage/database.py has them.
+SQLITE_PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "cache_size=-32768",
+    "wal_autocheckpoint=4000",
+)
+
 #: What the intake fills.
 _FILLED: Final = (
     *(table.name for table in TABLES),
@@ -123,7 +132,7 @@ class SqliteLoad:
     def measure(self, url: str, rows_at_once: int) -> float:
         """The seconds that a load into the migrated file at `url` takes, with so many rows in a transaction."""
         with closing(sqlite3.connect(_path_of(url), isolation_level=None)) as connection:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            for pragma in SQLITE_PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
             started = time.perf_counter()
             for table, rows in zip(TABLES, self._rows, strict=True):
