@@ -338,4 +338,9 @@ def _probe(servers: str | Sequence[str]) -> None:
                 return
         except OSError as error:
             refusal = error
-    raise refusal
+    try:
+        raise refusal
+    finally:
+        # An error that is kept by a frame of its own traceback keeps all frames, and with them a chunk of events,
+        # until Python next looks for cycles, which may be minutes.
+        del refusal

@@ -1,8 +1,10 @@
 """The producer against a broker that answers as told; the real one is in test_client.py."""
 
+import gc
 import random
 import threading
-from contextlib import contextmanager
+import weakref
+from contextlib import contextmanager, suppress
 
 import pytest
 from kafka.errors import (
@@ -169,6 +171,24 @@ def test_a_broker_that_does_not_answer_in_time_is_an_error(broker):
 def test_nobody_at_the_address_is_an_error_at_once():
     with pytest.raises(ConnectionRefusedError):
         KafkaProducer({"bootstrap_servers": f"127.0.0.1:{free_port()}"}, 10.0)
+
+
+def test_a_refused_connection_keeps_nothing_of_its_caller_in_memory():
+    class Chunk:
+        pass
+
+    def try_to_connect():
+        chunk = Chunk()
+        with suppress(ConnectionRefusedError):
+            KafkaProducer({"bootstrap_servers": f"127.0.0.1:{free_port()}"}, 10.0)
+        return weakref.ref(chunk)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert try_to_connect()() is None
+    finally:
+        gc.enable()
 
 
 def test_the_installed_kafka_python_has_the_names_we_use():
