@@ -47,11 +47,19 @@ _POSTGRES_WRITERS: Final = 3
 #: SQLite has one writer; meanwhile another thread makes the next run ready.
 _SQLITE_WRITERS: Final = 2
 
-_SQLITE_PAGE_BYTES: Final = 16_384
-#: Room for the pages that a transaction of some ten thousand events changes, in each connection.
-_SQLITE_CACHE_KIB: Final = 32_768
-#: After so many pages (64 MiB) the log is written back: what several transactions changed, once.
-_SQLITE_WAL_PAGES: Final = 4000
+#: What each connection to SQLite begins with, in this order.
+SQLITE_PRAGMAS: Final = (
+    # Of a new file: with 4 KiB, the default, storing takes a quarter more time once there are a million rows.
+    "page_size=16384",
+    # 32 MiB: room for the pages that a transaction of some ten thousand events changes.
+    "cache_size=-32768",
+    "journal_mode=WAL",
+    # After 64 MiB the log is written back: what several transactions changed, once.
+    "wal_autocheckpoint=4000",
+    # FULL, so that a power cut cannot take back what Kafka was told is stored.
+    "synchronous=FULL",
+    "foreign_keys=ON",
+)
 
 #: SQLSTATE classes: numeric and text values that do not fit, and constraints.
 _DATA_CLASSES: Final = ("22", "23")
@@ -350,14 +358,8 @@ def _create_engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    # Of a new file: with 4 KiB, Python's default, storing takes a quarter more time once there are a million rows.
-    connection.execute(f"PRAGMA page_size={_SQLITE_PAGE_BYTES}")
-    connection.execute(f"PRAGMA cache_size=-{_SQLITE_CACHE_KIB}")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute(f"PRAGMA wal_autocheckpoint={_SQLITE_WAL_PAGES}")
-    # FULL, so that a power cut cannot take back what Kafka was told is stored.
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
+    for pragma in SQLITE_PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(c: Connection) -> None:

@@ -16,6 +16,7 @@ import psycopg
 from sqlalchemy import Table
 
 from bench.intake.servers import as_libpq
+from storage.database import SQLITE_PRAGMAS
 from storage.tables import feedback, outcomes, predictions, windows
 
 TABLES: Final[tuple[Table, ...]] = (predictions, feedback, outcomes, windows)
@@ -31,15 +32,6 @@ FORMS: Final = ("text", "binary")
 
 #: Rows in one of SQLite's transactions: all of a table, or a large part of them.
 SQLITE_PORTIONS: Final = (10_000_000, 100_000)
-
-#: As storage/database.py has them.
-SQLITE_PRAGMAS: Final = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "cache_size=-32768",
-    "wal_autocheckpoint=4000",
-)
 
 #: What the intake fills.
 _FILLED: Final = (
